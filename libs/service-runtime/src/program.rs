@@ -209,7 +209,8 @@ pub fn command<S: Settings>() -> Command {
         .name(S::NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .mut_arg("admin_listen", |arg| {
-            arg.default_value(format!("0.0.0.0:{}", S::ADMIN_PORT))
+            arg.required(false)
+                .default_value(format!("0.0.0.0:{}", S::ADMIN_PORT))
         })
         .mut_args(|arg| {
             let name = format!("{}{}", S::ENV_PREFIX, arg.get_id().as_str().to_uppercase());
