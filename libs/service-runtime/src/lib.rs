@@ -2,7 +2,8 @@
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`program`] | `main`: settings from flags and environment, logs, admin port, signals, exit code |
+//! | [`program`] | `main`: settings, logs, admin port, signals, the service, exit code |
+//! | [`settings`] | flags and environment variables, checked before anything is bound |
 //! | [`shutdown`] | one request to drain, seen by every task, and the deadline that bounds it |
 //! | [`readiness`] | latches: the program is ready when each part has said so |
 //! | [`tasks`] | supervised tasks: a failure is named and ends the program in order |
@@ -20,6 +21,7 @@ pub mod backoff;
 pub mod logs;
 pub mod program;
 pub mod readiness;
+pub mod settings;
 pub mod shutdown;
 pub mod tasks;
 pub mod units;

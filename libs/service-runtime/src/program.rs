@@ -1,24 +1,16 @@
 //! The `main` of every program: settings → logs → admin port → signals → the service → exit code.
-//!
-//! Settings come from flags; each flag `--flush-bytes` of a program with prefix `HOARD_` is also the
-//! variable `HOARD_FLUSH_BYTES`. What is unknown or contradictory ends the program with exit code 64
-//! before anything is bound. A service says what it needs by implementing [`Settings`].
 
-use std::collections::HashSet;
 use std::error::Error;
-use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{Args, Command, Parser};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::logs::{self, LogFormat};
-use crate::units::parse_duration;
-use crate::{Runtime, admin};
+use crate::settings;
+pub use crate::settings::{InvalidSetting, LogTarget, RuntimeSettings, Settings};
+use crate::{Runtime, admin, logs};
 
 /// The command line or the environment is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -29,62 +21,6 @@ const EXIT_FAILURE: u8 = 1;
 /// A second signal came while draining: 128 + SIGINT, as shells report it.
 const EXIT_SECOND_SIGNAL: i32 = 130;
 
-/// The settings of a program, as flags. Derive `clap::Parser`, flatten [`RuntimeSettings`].
-pub trait Settings: Parser {
-    /// The program's name, which is also the prefix of its metrics.
-    const NAME: &'static str;
-    /// The prefix of its environment variables, with the underscore.
-    const ENV_PREFIX: &'static str;
-    /// The admin port when `--admin-listen` is not given.
-    const ADMIN_PORT: u16;
-    /// The validated configuration, which the service is built from.
-    type Config: Send + 'static;
-
-    /// The part that this module reads.
-    fn runtime(&self) -> &RuntimeSettings;
-
-    /// Checks the settings against each other; nothing has been bound or connected yet.
-    fn validate(self) -> Result<Self::Config, InvalidSetting>;
-}
-
-/// Settings that every program has.
-#[derive(Args, Clone, Debug)]
-pub struct RuntimeSettings {
-    /// Address of /livez, /readyz and /metrics.
-    #[arg(long, help_heading = "Operation")]
-    pub admin_listen: SocketAddr,
-
-    /// How long a drain may take after SIGTERM before what is left is abandoned.
-    #[arg(long, default_value = "25s", value_parser = parse_duration, help_heading = "Operation")]
-    pub drain_deadline: Duration,
-
-    /// How log lines look.
-    #[arg(long, value_enum, default_value = "auto", help_heading = "Operation")]
-    pub log_format: LogFormat,
-
-    /// Which log lines are written: a level, or target=level directives.
-    #[arg(long, default_value = "info", help_heading = "Operation")]
-    pub log_filter: String,
-}
-
-/// A setting that cannot be used, alone or beside the others.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{flag}: {problem}")]
-pub struct InvalidSetting {
-    flag: String,
-    problem: String,
-}
-
-impl InvalidSetting {
-    /// `flag` as written on the command line (`--flush-bytes`); `problem` says what would do.
-    pub fn new(flag: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            flag: flag.into(),
-            problem: problem.into(),
-        }
-    }
-}
-
 /// Runs a program to its end. Call it from `main` and return what it returns.
 pub fn main<S, F, E>(serve: F) -> ExitCode
 where
@@ -92,46 +28,91 @@ where
     F: AsyncFnOnce(S::Config, Runtime) -> Result<(), E>,
     E: Error + 'static,
 {
-    let settings = match parse::<S>(std::env::args_os(), std::env::vars_os()) {
+    let settings = match settings::parse::<S>(std::env::args_os(), std::env::vars_os()) {
         Ok(settings) => settings,
         Err(error) => return refuse(&error),
     };
     let runtime_settings = settings.runtime().clone();
+    let log_target = settings.log_target();
     let config = match settings.validate() {
         Ok(config) => config,
-        Err(invalid) => return refuse(&invalid_setting::<S>(&invalid)),
+        Err(invalid) => return refuse(&settings::invalid_setting::<S>(&invalid)),
     };
-    if let Err(problem) = logs::init(
-        runtime_settings.log_format,
-        &runtime_settings.log_filter,
-        std::io::stdout,
-    ) {
-        let invalid = InvalidSetting::new("--log-filter", problem);
-        return refuse(&invalid_setting::<S>(&invalid));
+    if let Err(invalid) = start_logs(&runtime_settings, &log_target) {
+        return refuse(&settings::invalid_setting::<S>(&invalid));
     }
-    let executor = match tokio::runtime::Runtime::new() {
-        Ok(executor) => executor,
-        Err(error) => {
-            tracing::error!(%error, "cannot start the worker threads");
-            return ExitCode::from(EXIT_FAILURE);
-        }
+    let ended = match tokio::runtime::Runtime::new() {
+        Ok(executor) => executor.block_on(supervise::<S, F, E>(config, runtime_settings, serve)),
+        Err(error) => Err(Ended::new(
+            EXIT_FAILURE,
+            format!("cannot start the worker threads: {error}"),
+        )),
     };
-    executor.block_on(supervise::<S, F, E>(config, runtime_settings, serve))
+    match ended {
+        Ok(()) => {
+            tracing::info!(program = S::NAME, "drained");
+            ExitCode::SUCCESS
+        }
+        Err(ended) => ended.report(S::NAME, &log_target),
+    }
 }
 
-async fn supervise<S, F, E>(config: S::Config, settings: RuntimeSettings, serve: F) -> ExitCode
+/// Why the program ends other than by a drain.
+struct Ended {
+    exit_code: u8,
+    because: String,
+}
+
+impl Ended {
+    fn new(exit_code: u8, because: String) -> Self {
+        Self { exit_code, because }
+    }
+
+    #[expect(clippy::print_stderr, reason = "a person waits there when the log is a file")]
+    fn report(self, program: &str, log_target: &LogTarget) -> ExitCode {
+        tracing::error!(program, error = self.because, "failed");
+        if matches!(log_target, LogTarget::File(_)) {
+            eprintln!("{program}: {}", self.because);
+        }
+        ExitCode::from(self.exit_code)
+    }
+}
+
+fn start_logs(settings: &RuntimeSettings, target: &LogTarget) -> Result<(), InvalidSetting> {
+    let (format, filter) = (settings.log_format, &settings.log_filter);
+    match target {
+        LogTarget::Stdout => logs::init(format, filter, std::io::stdout),
+        LogTarget::File(path) => {
+            let file = append_to(path).map_err(|error| {
+                InvalidSetting::new(
+                    "--data-folder",
+                    format!("cannot write {}: {error}", path.display()),
+                )
+            })?;
+            logs::init(format, filter, file)
+        }
+    }
+    .map_err(|problem| InvalidSetting::new("--log-filter", problem))
+}
+
+fn append_to(path: &Path) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    File::options().create(true).append(true).open(path)
+}
+
+async fn supervise<S, F, E>(config: S::Config, settings: RuntimeSettings, serve: F) -> Result<(), Ended>
 where
     S: Settings,
     F: AsyncFnOnce(S::Config, Runtime) -> Result<(), E>,
     E: Error + 'static,
 {
-    let listener = match TcpListener::bind(settings.admin_listen).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(address = %settings.admin_listen, %error, "cannot bind the admin port: change --admin-listen or free the port");
-            return ExitCode::from(EXIT_UNAVAILABLE);
-        }
-    };
+    let address = settings.admin_listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let because = format!("cannot bind {address} (--admin-listen): {error}; free it or choose another");
+        Ended::new(EXIT_UNAVAILABLE, because)
+    })?;
     let runtime = Runtime::with_drain_deadline(S::NAME, settings.drain_deadline);
     tracing::info!(
         program = S::NAME,
@@ -139,21 +120,12 @@ where
         admin = listener.local_addr().ok().map(tracing::field::display),
         "starting"
     );
-    let outcome = tokio::select! {
-        outcome = serve(config, runtime.clone()) => outcome.map_err(|error| format_chain(&error)),
-        error = admin::serve(listener, runtime.clone()) => Err(format!("the admin port failed: {error:?}")),
-        error = drain_on_signals(runtime) => Err(format!("cannot listen for signals: {error}")),
+    let failed = tokio::select! {
+        served = serve(config, runtime.clone()) => return served.map_err(|error| Ended::new(EXIT_FAILURE, format_chain(&error))),
+        error = admin::serve(listener, runtime.clone()) => format!("the admin port failed: {error:?}"),
+        error = drain_on_signals(runtime) => format!("cannot listen for signals: {error}"),
     };
-    match outcome {
-        Ok(()) => {
-            tracing::info!(program = S::NAME, "drained");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tracing::error!(program = S::NAME, error, "failed");
-            ExitCode::from(EXIT_FAILURE)
-        }
-    }
+    Err(Ended::new(EXIT_FAILURE, failed))
 }
 
 /// The first SIGTERM or SIGINT asks for a drain, the second ends the process. Returns only if the
@@ -179,71 +151,6 @@ pub async fn drain_on_signals(runtime: Runtime) -> std::io::Error {
     }
 }
 
-/// Reads settings from arguments and variables; the error is ready to print.
-fn parse<S: Settings>(
-    args: impl IntoIterator<Item = OsString>,
-    variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<S, clap::Error> {
-    let mut command = command::<S>();
-    let known: HashSet<OsString> = command
-        .get_arguments()
-        .filter_map(|arg| arg.get_env().map(OsString::from))
-        .collect();
-    let unknown = variables.into_iter().map(|(name, _)| name).find(|name| {
-        let name_text = name.to_string_lossy();
-        name_text.starts_with(S::ENV_PREFIX)
-            && !known.contains(name)
-            && !is_service_link(&name_text, S::ENV_PREFIX)
-    });
-    if let Some(name) = unknown {
-        let message = format!("unknown environment variable {}\n", name.to_string_lossy());
-        return Err(command.error(ErrorKind::UnknownArgument, message));
-    }
-    S::from_arg_matches(&command.try_get_matches_from_mut(args)?).map_err(|error| error.format(&mut command))
-}
-
-/// The program's command line, each flag with its environment variable. Also what a reference of
-/// all settings is made from.
-pub fn command<S: Settings>() -> Command {
-    S::command()
-        .name(S::NAME)
-        .version(env!("CARGO_PKG_VERSION"))
-        .mut_arg("admin_listen", |arg| {
-            arg.required(false)
-                .default_value(format!("0.0.0.0:{}", S::ADMIN_PORT))
-        })
-        .mut_args(|arg| {
-            let name = format!("{}{}", S::ENV_PREFIX, arg.get_id().as_str().to_uppercase());
-            match arg.get_long() {
-                Some("help" | "version") | None => arg,
-                Some(_) => arg.env(name),
-            }
-        })
-}
-
-/// Kubernetes sets `EVENTS_SERVICE_HOST`, `EVENTS_PORT_8080_TCP` and the like in every pod beside a
-/// Service called `events`; they are not ours
-/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
-fn is_service_link(name: &str, prefix: &str) -> bool {
-    let rest = &name[prefix.len()..];
-    rest == "PORT" || rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT") || rest.starts_with("PORT_")
-}
-
-fn invalid_setting<S: Settings>(invalid: &InvalidSetting) -> clap::Error {
-    let variable = invalid
-        .flag
-        .trim_start_matches('-')
-        .replace('-', "_")
-        .to_uppercase();
-    let message = format!(
-        "{} ({}{variable}): {}\n",
-        invalid.flag,
-        S::ENV_PREFIX,
-        invalid.problem
-    );
-    command::<S>().error(ErrorKind::ValueValidation, message)
-}
-
 /// Prints help, version or an error; only an error is a failure.
 fn refuse(error: &clap::Error) -> ExitCode {
     let printed = error.print();
@@ -264,101 +171,4 @@ pub fn format_chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A sample program.
-    #[derive(Parser, Debug)]
-    struct Sample {
-        #[arg(long)]
-        stream: String,
-        #[arg(long, default_value_t = 5)]
-        flush_records: u32,
-        #[command(flatten)]
-        runtime: RuntimeSettings,
-    }
-
-    impl Settings for Sample {
-        const NAME: &'static str = "sample";
-        const ENV_PREFIX: &'static str = "SAMPLE_";
-        const ADMIN_PORT: u16 = 9999;
-        type Config = Sample;
-
-        fn runtime(&self) -> &RuntimeSettings {
-            &self.runtime
-        }
-
-        fn validate(self) -> Result<Sample, InvalidSetting> {
-            Ok(self)
-        }
-    }
-
-    fn parse_sample(args: &[&str], variables: &[&str]) -> Result<Sample, clap::Error> {
-        let args = ["sample"].iter().chain(args).map(OsString::from);
-        parse(
-            args,
-            variables
-                .iter()
-                .map(|name| (OsString::from(name), OsString::new())),
-        )
-    }
-
-    #[test]
-    fn defaults_are_sensible() {
-        let sample = parse_sample(&["--stream", "plays"], &["PATH", "OTHER_FLAG"]).expect("complete");
-        assert_eq!((sample.stream.as_str(), sample.flush_records), ("plays", 5));
-        assert_eq!(sample.runtime.admin_listen.port(), 9999);
-        assert_eq!(sample.runtime.drain_deadline, Duration::from_secs(25));
-    }
-
-    #[test]
-    fn every_flag_has_its_variable() {
-        let command = command::<Sample>();
-        let names: Vec<_> = command
-            .get_arguments()
-            .filter_map(|arg| arg.get_env()?.to_str())
-            .collect();
-        assert!(
-            names.contains(&"SAMPLE_STREAM") && names.contains(&"SAMPLE_ADMIN_LISTEN"),
-            "{names:?}"
-        );
-    }
-
-    #[test]
-    fn what_is_missing_or_unknown_is_named() {
-        let missing = parse_sample(&[], &[])
-            .expect_err("a stream is needed")
-            .to_string();
-        assert!(missing.contains("--stream"), "{missing}");
-        let unknown = parse_sample(&["--stream", "plays", "--strem", "x"], &[])
-            .expect_err("a typo")
-            .to_string();
-        assert!(unknown.contains("--strem"), "{unknown}");
-        let variable = parse_sample(&["--stream", "plays"], &["SAMPLE_FLUSH_RECORD"]).expect_err("a typo");
-        assert!(variable.to_string().contains("SAMPLE_FLUSH_RECORD"), "{variable}");
-    }
-
-    #[test]
-    fn variables_that_kubernetes_sets_for_a_service_are_not_ours() {
-        let links = [
-            "SAMPLE_SERVICE_HOST",
-            "SAMPLE_SERVICE_PORT_HTTP",
-            "SAMPLE_PORT",
-            "SAMPLE_PORT_80_TCP_ADDR",
-        ];
-        assert!(parse_sample(&["--stream", "plays"], &links).is_ok());
-    }
-
-    #[test]
-    fn an_invalid_setting_names_flag_and_variable() {
-        let invalid = InvalidSetting::new("--flush-records", "must be at least 1");
-        let text = invalid_setting::<Sample>(&invalid).to_string();
-        assert!(
-            text.contains("--flush-records (SAMPLE_FLUSH_RECORDS): must be at least 1"),
-            "{text}"
-        );
-    }
 }
