@@ -108,22 +108,42 @@ pub(crate) fn parse<S: Settings>(
     S::from_arg_matches(&command.try_get_matches_from_mut(args)?).map_err(|error| error.format(&mut command))
 }
 
+/// The configuration that these arguments give, for a program that hosts the service, and for tests:
+/// the same flags, defaults and checks as the service's own program, but no environment.
+///
+/// # Errors
+/// As the service's own program would print it.
+pub fn config_from<S: Settings>(
+    args: impl IntoIterator<Item = impl Into<OsString>>,
+) -> Result<S::Config, clap::Error> {
+    let args = args.into_iter().map(Into::into);
+    let args = std::iter::once(OsString::from(S::NAME)).chain(args);
+    let mut command = command_without_environment::<S>();
+    S::from_arg_matches(&command.try_get_matches_from_mut(args)?)
+        .map_err(|error| error.format(&mut command))?
+        .validate()
+        .map_err(|invalid| invalid_setting::<S>(&invalid))
+}
+
 /// The program's command line, each flag with its environment variable. Also what a reference of
 /// all settings is made from.
 pub fn command<S: Settings>() -> Command {
+    command_without_environment::<S>().mut_args(|arg| {
+        let name = format!("{}{}", S::ENV_PREFIX, arg.get_id().as_str().to_uppercase());
+        match arg.get_long() {
+            Some("help" | "version") | None => arg,
+            Some(_) => arg.env(name),
+        }
+    })
+}
+
+fn command_without_environment<S: Settings>() -> Command {
     S::command()
         .name(S::NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .mut_arg("admin_listen", |arg| {
             arg.required(false)
                 .default_value(format!("0.0.0.0:{}", S::ADMIN_PORT))
-        })
-        .mut_args(|arg| {
-            let name = format!("{}{}", S::ENV_PREFIX, arg.get_id().as_str().to_uppercase());
-            match arg.get_long() {
-                Some("help" | "version") | None => arg,
-                Some(_) => arg.env(name),
-            }
         })
 }
 
