@@ -1,0 +1,27 @@
+//! What an event is: names, ids, schemas, and the line that is stored for it.
+//!
+//! An event is a flat JSON object that a client sends. It goes through this crate in one direction:
+//!
+//! 1. [`RawEvent::parse`] reads the client's bytes once, and refuses what has no single meaning;
+//! 2. [`Envelope::read`] takes out the fields that every event type shares;
+//! 3. [`Catalogue::get`] finds the schema and [`Schema::verdict`] judges the event by it;
+//! 4. [`ServerFields::splice`] makes the stored line: the client's own bytes, with the fields that
+//!    only the server may set written in front of them.
+//!
+//! There is no I/O here: no runtime, no HTTP, no AWS. The bundled schemas are part of the build.
+
+mod catalogue;
+mod envelope;
+mod ids;
+mod raw;
+mod schema;
+mod splice;
+mod verdict;
+
+pub use catalogue::{Catalogue, CatalogueError, CatalogueProblem, bundled_documents};
+pub use envelope::{Envelope, EnvelopeError, SERVER_SET_FIELDS, field};
+pub use ids::{EventId, EventType, InvalidId, SchemaVersion};
+pub use raw::{MAX_DEPTH_LIMIT, MalformedEvent, MalformedReason, RawEvent};
+pub use schema::{Pii, Producer, Schema};
+pub use splice::ServerFields;
+pub use verdict::{MAX_ERRORS, SchemaError};

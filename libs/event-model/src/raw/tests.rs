@@ -1,0 +1,161 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn fault(json: impl AsRef<[u8]>) -> MalformedEvent {
+    RawEvent::parse(json.as_ref(), 4).expect_err("malformed")
+}
+
+#[test]
+fn what_is_read_is_what_was_sent() {
+    let json = br#"  {"a":1,"b":[true,null,{"c":-2.5}],"d":"\u00e5"} "#;
+    let event = RawEvent::parse(json, 4).expect("well-formed");
+    assert_eq!(event.bytes(), json.trim_ascii());
+    assert_eq!(
+        event.value(),
+        &serde_json::from_slice::<Value>(json).expect("JSON")
+    );
+    assert_eq!(event.field("d"), Some(&Value::String("å".to_owned())));
+}
+
+#[test]
+fn duplicate_names_are_refused_at_any_depth_and_in_any_spelling() {
+    for (json, pointer) in [
+        (r#"{"a":1,"a":1}"#, "/a"),
+        (r#"{"a":1,"\u0061":2}"#, "/a"),
+        (r#"{"x":[{"y":{"a":1,"b":2,"a":3}}]}"#, "/x/0/y/a"),
+        (r#"{"x":[0,1,{"":1,"":2}]}"#, "/x/2/"),
+        (r#"{"a/b~":{"c":1,"c":1}}"#, "/a~1b~0/c"),
+    ] {
+        let fault = fault(json);
+        assert_eq!(fault.reason, MalformedReason::DuplicateName, "{json}");
+        assert_eq!(fault.pointer, pointer, "{json}");
+    }
+}
+
+#[test]
+fn the_same_name_in_two_objects_is_no_duplicate() {
+    let json = br#"{"a":{"a":{"b":1}},"b":[{"a":1},{"a":1}]}"#;
+    RawEvent::parse(json, 4).expect("well-formed");
+}
+
+#[test]
+fn server_set_names_are_refused_at_the_top_alone() {
+    for name in SERVER_SET_FIELDS {
+        let fault = fault(format!(r#"{{"a":1,"{name}":"x"}}"#));
+        assert_eq!(fault.reason, MalformedReason::ServerSetName);
+        assert_eq!(fault.pointer, format!("/{name}"));
+        RawEvent::parse(format!(r#"{{"a":{{"{name}":"x"}}}}"#).as_bytes(), 4).expect("not the top");
+    }
+    assert_eq!(
+        fault(r#"{"partner\u0069d":1}"#).reason,
+        MalformedReason::ServerSetName
+    );
+}
+
+#[test]
+fn depth_is_counted_from_the_event_itself() {
+    RawEvent::parse(br#"{"a":[{"b":[1]}]}"#, 4).expect("depth 4");
+    let fault = fault(r#"{"a":[{"b":[[1]]}]}"#);
+    assert_eq!(fault.reason, MalformedReason::TooDeep { limit: 4 });
+    assert_eq!(fault.pointer, "/a/0/b/0");
+}
+
+#[test]
+fn a_limit_above_what_the_parser_takes_is_still_a_limit() {
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let fault = RawEvent::parse(deep.as_bytes(), usize::MAX).expect_err("too deep");
+    assert_eq!(
+        fault.reason,
+        MalformedReason::TooDeep {
+            limit: MAX_DEPTH_LIMIT
+        }
+    );
+    assert!(fault.pointer.len() <= MAX_POINTER);
+}
+
+#[test]
+fn an_event_is_an_object() {
+    for json in ["[]", "[{}]", "1", "\"canary\"", "null", "true", "-1", "1.5"] {
+        assert_eq!(fault(json).reason, MalformedReason::NotAnObject, "{json}");
+    }
+}
+
+#[test]
+fn hostile_bytes_are_refused_where_they_are() {
+    let cases: [(&[u8], usize); 16] = [
+        (b"", 0),
+        (b"{", 1),
+        (b"{}}", 2),
+        (b"{} {}", 3),
+        (b"\xef\xbb\xbf{}", 0),
+        (b"{\"a\":1,}", 7),
+        (b"{\"a\":01}", 6),
+        (b"{\"a\":+1}", 5),
+        (b"{\"a\":NaN}", 5),
+        (b"{\"a\":1e999}", 9),
+        (b"{'a':1}", 1),
+        (b"{\"a\":\"\x00\"}", 6),
+        (b"{\"a\":\"\xff\"}", 6),
+        (b"{\"a\":\"\\ud800\"}", 12),
+        (b"{\"a\":\"\\udc00x\"}", 11),
+        (b"{\n\n  \"a\": oops}", 10),
+    ];
+    for (bytes, offset) in cases {
+        let fault = fault(bytes);
+        let shown = String::from_utf8_lossy(bytes);
+        assert!(
+            matches!(fault.reason, MalformedReason::Syntax(_)),
+            "{shown}: {fault}"
+        );
+        assert!(
+            fault.offset.abs_diff(offset) <= 1,
+            "{shown}: {fault}, not near {offset}"
+        );
+    }
+}
+
+#[test]
+fn ten_megabytes_of_brackets_are_refused_at_once() {
+    let started = std::time::Instant::now();
+    for byte in [b'[', b'{'] {
+        let mut bytes = b"{\"a\":".to_vec();
+        bytes.resize(10_000_000, byte);
+        RawEvent::parse(&bytes, 32).expect_err("no event");
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[test]
+fn no_error_repeats_a_value() {
+    for json in [
+        r#"{"a":"canary","a":1}"#,
+        r#"{"partnerid":"canary"}"#,
+        r#"{"a":[[[["canary"]]]]}"#,
+        r#"{"a":"canary"#,
+        r#"{"a":canary}"#,
+        r#"{"a":"canary\x"}"#,
+        r#""canary""#,
+        r#"{"a":"canary"} canary"#,
+    ] {
+        let fault = fault(json);
+        assert!(!format!("{fault} {fault:?}").contains("canary"), "{fault:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        drop(RawEvent::parse(&bytes, 4));
+    }
+
+    #[test]
+    fn no_text_near_to_json_makes_it_panic_and_offsets_stay_inside(
+        text in r#"[\{\}\[\]":,\\ \na-c0-9.eu\-]{0,60}"#,
+    ) {
+        match RawEvent::parse(text.as_bytes(), 4) {
+            Ok(event) => prop_assert!(serde_json::from_slice::<Value>(event.bytes()).is_ok()),
+            Err(fault) => prop_assert!(fault.offset <= text.len()),
+        }
+    }
+}
