@@ -26,6 +26,7 @@
 
 mod account;
 mod admin;
+mod clock;
 mod dispatch;
 mod fault;
 mod kinesis;
@@ -42,7 +43,9 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 pub use account::Account;
+pub use clock::Clock;
 pub use fault::{Action, Faults, InvalidRule, Rule};
+pub use kinesis::KinesisLimits;
 pub use state::StateError;
 
 use dispatch::Services;
@@ -63,6 +66,10 @@ pub struct CloudSettings {
     pub data_folder: Option<PathBuf>,
     /// Of every random choice that a fault rule makes.
     pub seed: u64,
+    /// The time that the services see.
+    pub clock: Clock,
+    /// What a shard takes and gives in a second; `None` takes and gives everything.
+    pub kinesis_limits: Option<KinesisLimits>,
 }
 
 impl CloudSettings {
@@ -73,6 +80,8 @@ impl CloudSettings {
             account: Account::development(region),
             data_folder: None,
             seed: 0,
+            clock: Clock::system(),
+            kinesis_limits: None,
         }
     }
 
@@ -121,6 +130,8 @@ impl LocalCloud {
             account,
             data_folder,
             seed,
+            clock,
+            kinesis_limits,
         } = settings;
         let unbound = |source| StartError::Listen { listen, source };
         let listener = TcpListener::bind(listen).await.map_err(unbound)?;
@@ -135,7 +146,7 @@ impl LocalCloud {
             claim(&state, folder.clone(), &account)?;
         }
         let faults = Faults::seeded(seed);
-        let kinesis = Kinesis::open(&account, &state, &faults)?;
+        let kinesis = Kinesis::open(&account, &state, &clock, kinesis_limits)?;
         let sqs = Arc::new(Sqs::open(&account, &state, &faults, &endpoint_url)?);
         let s3 = S3::open(
             &account,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Parser;
-use local_cloud::{Account, CloudSettings, LocalCloud, StartError};
+use local_cloud::{Account, Clock, CloudSettings, LocalCloud, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// An emulated AWS (Kinesis, S3, SQS) for development and tests.
@@ -101,6 +101,8 @@ async fn run(arguments: Arguments) -> Result<(), RunError> {
             account,
             data_folder,
             seed: arguments.seed,
+            clock: Clock::system(),
+            kinesis_limits: None,
         };
         clouds.push(LocalCloud::start(settings).await?);
     }

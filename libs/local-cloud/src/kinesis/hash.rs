@@ -6,51 +6,46 @@
 use md5::{Digest, Md5};
 
 /// The hash key of a partition key.
-pub(super) fn hash_key(partition_key: &str) -> u128 {
+pub(crate) fn hash_key(partition_key: &str) -> u128 {
     let digest: [u8; 16] = Md5::digest(partition_key.as_bytes()).into();
     u128::from_be_bytes(digest)
 }
 
 /// A range of hash keys, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HashKeyRange {
-    pub(super) start: u128,
-    pub(super) end: u128,
+pub(crate) struct HashKeyRange {
+    pub(crate) start: u128,
+    pub(crate) end: u128,
 }
 
 impl HashKeyRange {
     /// Every hash key there is.
-    pub(super) const ALL: Self = Self {
+    pub(crate) const ALL: Self = Self {
         start: 0,
         end: u128::MAX,
     };
 
-    pub(super) fn contains(&self, hash_key: u128) -> bool {
+    pub(crate) fn contains(&self, hash_key: u128) -> bool {
         self.start <= hash_key && hash_key <= self.end
     }
 
-    /// Cuts the range so that the second part starts at `start`.
-    ///
-    /// None when the lower part would hold fewer than two hash keys or the upper part fewer than two:
-    /// Kinesis wants `start` greater than one plus the range's start and less than its end.
-    pub(super) fn split_at(&self, start: u128) -> Option<(Self, Self)> {
-        let inside = start > self.start.checked_add(1)? && start < self.end;
+    /// Cuts the range so that the second part starts at `start`; None when a part would be empty.
+    pub(crate) fn split_at(&self, start: u128) -> Option<(Self, Self)> {
+        let inside = self.start < start && start <= self.end;
         inside.then(|| {
+            let (low, high) = (self.start, self.end);
             (
                 Self {
-                    start: self.start,
+                    start: low,
                     end: start - 1,
                 },
-                Self {
-                    start,
-                    end: self.end,
-                },
+                Self { start, end: high },
             )
         })
     }
 
     /// The union of this range and the one that starts right after it; None when `next` does not.
-    pub(super) fn merge_with(&self, next: &Self) -> Option<Self> {
+    pub(crate) fn merge_with(&self, next: &Self) -> Option<Self> {
         (self.end.checked_add(1) == Some(next.start)).then_some(Self {
             start: self.start,
             end: next.end,
@@ -59,7 +54,7 @@ impl HashKeyRange {
 }
 
 /// `count` ranges of equal size that cover every hash key; the last one takes the remainder.
-pub(super) fn even_ranges(count: u32) -> Vec<HashKeyRange> {
+pub(crate) fn even_ranges(count: u32) -> Vec<HashKeyRange> {
     if count <= 1 {
         return vec![HashKeyRange::ALL];
     }
@@ -116,15 +111,18 @@ mod tests {
     }
 
     #[test]
-    fn a_split_needs_room_on_both_sides() {
+    fn two_parts_of_a_range_merge_into_it() {
         let range = HashKeyRange { start: 10, end: 20 };
-        assert_eq!(range.split_at(11), None);
-        assert_eq!(range.split_at(20), None);
+        assert_eq!(range.split_at(10), None);
         assert_eq!(range.split_at(21), None);
-        assert_eq!(range.split_at(0), None);
-        let (low, high) = range.split_at(12).expect("12 lies inside");
-        assert_eq!((low.start, low.end, high.start, high.end), (10, 11, 12, 20));
-        assert_eq!(low.merge_with(&high), Some(range));
-        assert_eq!(high.merge_with(&low), None);
+        for start in 11..=20 {
+            let (low, high) = range.split_at(start).expect("both parts hold a key");
+            assert_eq!(
+                (low.start, low.end + 1, high.start, high.end),
+                (10, start, start, 20)
+            );
+            assert_eq!(low.merge_with(&high), Some(range));
+            assert_eq!(high.merge_with(&low), None);
+        }
     }
 }

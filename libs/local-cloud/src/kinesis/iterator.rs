@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use md5::{Digest, Md5};
 
 /// How long an iterator may be used after it was handed out.
-pub(super) const LIFETIME_MS: u64 = 300_000;
+pub(crate) const LIFETIME_MS: u64 = 300_000;
 
 const VERSION: u8 = 1;
 const BODY_BYTES: usize = 1 + 16 + 4 + 8 + 8;
@@ -14,19 +14,19 @@ const CHECK_BYTES: usize = 8;
 
 /// What the token says: the next record to read of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ShardIterator {
+pub(crate) struct ShardIterator {
     /// Identity of the stream; one that is deleted and created again has another.
-    pub(super) stream: u128,
-    pub(super) shard: u32,
+    pub(crate) stream: u128,
+    pub(crate) shard: u32,
     /// Offset of the next record.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// When the token was handed out, in milliseconds since the epoch.
-    pub(super) created_ms: u64,
+    pub(crate) created_ms: u64,
 }
 
 impl ShardIterator {
     /// The token a client gets.
-    pub(super) fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut token = Vec::with_capacity(BODY_BYTES + CHECK_BYTES);
         token.push(VERSION);
         token.extend_from_slice(&self.stream.to_be_bytes());
@@ -39,7 +39,7 @@ impl ShardIterator {
     }
 
     /// Reads a token; None unless every byte of it is as it was handed out.
-    pub(super) fn decode(token: &str) -> Option<Self> {
+    pub(crate) fn decode(token: &str) -> Option<Self> {
         let token = BASE64_STANDARD.decode(token).ok()?;
         let (body, given) = token.split_at_checked(BODY_BYTES)?;
         if given != check(body) {
@@ -59,7 +59,7 @@ impl ShardIterator {
     }
 
     /// Whether the token is too old to be used.
-    pub(super) fn is_expired(&self, now_ms: u64) -> bool {
+    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.created_ms) > LIFETIME_MS
     }
 }

@@ -22,28 +22,28 @@ struct Entry {
 
 /// Neighbouring records: what a put adds to one shard, and the unit in which a shard keeps them.
 #[derive(Debug, Default)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     text: Vec<u8>,
     entries: Vec<Entry>,
 }
 
 /// One record as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record<'a> {
-    pub(super) offset: u64,
-    pub(super) arrival_ms: u64,
-    pub(super) payload_bytes: u32,
+pub(crate) struct Record<'a> {
+    pub(crate) offset: u64,
+    pub(crate) arrival_ms: u64,
+    pub(crate) payload_bytes: u32,
     /// The end of the record's JSON object, from `"Data"` to its closing brace.
-    pub(super) json_tail: &'a [u8],
+    pub(crate) json_tail: &'a [u8],
 }
 
 impl Segment {
-    /// Appends a record. `data` is base64 text, `key` the partition key as a JSON string with its quotes.
-    pub(super) fn push(&mut self, data: &str, key: &[u8], payload_bytes: u32, arrival_ms: u64) {
+    /// Appends a record. `data` is base64 text, which JSON never escapes.
+    pub(crate) fn push(&mut self, data: &str, partition_key: &str, payload_bytes: u32, arrival_ms: u64) {
         self.text.extend_from_slice(b"\"Data\":\"");
         self.text.extend_from_slice(data.as_bytes());
         self.text.extend_from_slice(b"\",\"PartitionKey\":");
-        self.text.extend_from_slice(key);
+        serde_json::to_writer(&mut self.text, partition_key).expect("a string is written to memory");
         self.text.push(b'}');
         self.entries.push(Entry {
             end: end_of(&self.text),
@@ -53,12 +53,8 @@ impl Segment {
     }
 
     /// How many records it holds.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.entries.len() as u64
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     fn record(&self, base: u64, index: usize) -> Record<'_> {
@@ -85,7 +81,7 @@ impl Segment {
     }
 
     /// The bytes that are stored: the number of records, the index, the text.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(4 + self.entries.len() * 16 + self.text.len());
         bytes.extend_from_slice(&(self.entries.len() as u32).to_be_bytes());
         for entry in &self.entries {
@@ -98,7 +94,7 @@ impl Segment {
     }
 
     /// Reads what [`Segment::encode`] wrote; None when the bytes are not that.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (count, mut rest) = bytes.split_first_chunk()?;
         let count = u32::from_be_bytes(*count) as usize;
         let mut entries = Vec::with_capacity(count.min(rest.len() / 16));
@@ -133,7 +129,7 @@ fn end_of(text: &[u8]) -> u32 {
 
 /// All readable records of a shard. Offsets start at 0 and never change.
 #[derive(Debug, Default)]
-pub(super) struct Log {
+pub(crate) struct Log {
     /// With the offset of each segment's first record.
     segments: VecDeque<(u64, Segment)>,
     /// Offset of the oldest record that may be read.
@@ -145,34 +141,33 @@ pub(super) struct Log {
 
 impl Log {
     /// Offset of the oldest record that may be read: the trim horizon.
-    pub(super) fn first(&self) -> u64 {
+    pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
     /// Offset the next record gets, which is the number of records there ever were.
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
     /// Arrival of the newest record there ever was; 0 before the first.
-    pub(super) fn last_arrival_ms(&self) -> u64 {
+    pub(crate) fn last_arrival_ms(&self) -> u64 {
         self.last_arrival_ms
     }
 
     /// Continues a log of which everything before `first` is gone. Only for an empty log that is loaded.
-    pub(super) fn resume_at(&mut self, first: u64, last_arrival_ms: u64) {
+    pub(crate) fn resume_at(&mut self, first: u64, last_arrival_ms: u64) {
         self.first = first;
         self.next = first;
         self.last_arrival_ms = last_arrival_ms;
     }
 
     /// Appends records; the first of them gets offset [`Log::next`].
-    pub(super) fn append(&mut self, batch: &Segment) {
+    pub(crate) fn append(&mut self, batch: &Segment) {
         for index in 0..batch.entries.len() {
             let record = batch.record(self.next, index);
-            let full = |(_, segment): &(u64, Segment)| {
-                segment.text.len() + record.json_tail.len() > SEGMENT_BYTES
-            };
+            let full =
+                |(_, segment): &(u64, Segment)| segment.text.len() + record.json_tail.len() > SEGMENT_BYTES;
             if self.segments.back().is_none_or(full) {
                 self.segments.push_back((self.next, Segment::default()));
             }
@@ -185,14 +180,18 @@ impl Log {
     }
 
     /// The record at an offset, if it may be read.
-    pub(super) fn get(&self, offset: u64) -> Option<Record<'_>> {
-        self.records_from(offset.max(self.first)).next().filter(|record| record.offset == offset)
+    pub(crate) fn get(&self, offset: u64) -> Option<Record<'_>> {
+        self.records_from(offset.max(self.first))
+            .next()
+            .filter(|record| record.offset == offset)
     }
 
     /// The readable records from an offset on; from the trim horizon when the offset lies before it.
-    pub(super) fn records_from(&self, offset: u64) -> impl Iterator<Item = Record<'_>> {
+    pub(crate) fn records_from(&self, offset: u64) -> impl Iterator<Item = Record<'_>> {
         let offset = offset.max(self.first);
-        let at = self.segments.partition_point(|(base, segment)| base + segment.len() <= offset);
+        let at = self
+            .segments
+            .partition_point(|(base, segment)| base + segment.len() <= offset);
         self.segments.range(at..).flat_map(move |(base, segment)| {
             let skipped = offset.saturating_sub(*base) as usize;
             (skipped..segment.entries.len()).map(move |index| segment.record(*base, index))
@@ -201,9 +200,11 @@ impl Log {
 
     /// Offset of the first readable record that arrived at or after the time; the end when there is none.
     /// Arrival times never decrease within a log, which is what makes the search right.
-    pub(super) fn offset_at_time(&self, time_ms: u64) -> u64 {
+    pub(crate) fn offset_at_time(&self, time_ms: u64) -> u64 {
         let arrived = |entry: &Entry| entry.arrival_ms < time_ms;
-        let at = self.segments.partition_point(|(_, segment)| segment.entries.last().is_some_and(arrived));
+        let at = self
+            .segments
+            .partition_point(|(_, segment)| segment.entries.last().is_some_and(arrived));
         let offset = match self.segments.get(at) {
             Some((base, segment)) => base + segment.entries.partition_point(arrived) as u64,
             None => self.next,
@@ -212,16 +213,23 @@ impl Log {
     }
 
     /// Forgets the records that arrived before the time. Returns whether there were any.
-    pub(super) fn trim_before(&mut self, time_ms: u64) -> bool {
-        let first = self.offset_at_time(time_ms);
-        if first == self.first {
-            return false;
-        }
+    pub(crate) fn trim_before(&mut self, time_ms: u64) -> bool {
+        let before = self.first;
+        self.trim_to(self.offset_at_time(time_ms));
+        self.first > before
+    }
+
+    /// Forgets the records before an offset.
+    pub(crate) fn trim_to(&mut self, offset: u64) {
+        let first = offset.clamp(self.first, self.next);
         self.first = first;
-        while self.segments.front().is_some_and(|(base, segment)| base + segment.len() <= first) {
+        while self
+            .segments
+            .front()
+            .is_some_and(|(base, segment)| base + segment.len() <= first)
+        {
             self.segments.pop_front();
         }
-        true
     }
 }
 
@@ -234,7 +242,7 @@ mod tests {
     fn batch(arrivals: &[u64], data_bytes: usize) -> Segment {
         let mut segment = Segment::default();
         for arrival in arrivals {
-            segment.push(&"A".repeat(data_bytes), b"\"k\"", data_bytes as u32, *arrival);
+            segment.push(&"A".repeat(data_bytes), "k", data_bytes as u32, *arrival);
         }
         segment
     }
@@ -242,11 +250,14 @@ mod tests {
     #[test]
     fn a_record_is_kept_as_the_end_of_its_json() {
         let mut segment = Segment::default();
-        segment.push("AAA=", b"\"a\\\"b\"", 5, 7);
+        segment.push("AAA=", "a\"b", 5, 7);
         let mut log = Log::default();
         log.append(&segment);
         let record = log.get(0).expect("just appended");
-        assert_eq!(record.json_tail, b"\"Data\":\"AAA=\",\"PartitionKey\":\"a\\\"b\"}");
+        assert_eq!(
+            record.json_tail,
+            b"\"Data\":\"AAA=\",\"PartitionKey\":\"a\\\"b\"}"
+        );
         assert_eq!((record.arrival_ms, record.payload_bytes), (7, 5));
         assert_eq!(log.get(1), None);
     }

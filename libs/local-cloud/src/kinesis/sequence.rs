@@ -22,27 +22,27 @@ const DIGITS: usize = HEAD.len() + BIRTH_DIGITS + SHARD_DIGITS + PLACE_DIGITS;
 
 /// A sequence number; displays as its decimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SequenceNumber {
+pub(crate) struct SequenceNumber {
     /// Milliseconds since the epoch at which the shard was created.
-    pub(super) birth_ms: u64,
+    pub(crate) birth_ms: u64,
     /// The number in the shard's id.
-    pub(super) shard: u32,
+    pub(crate) shard: u32,
     place: u128,
 }
 
 impl SequenceNumber {
     /// The shard's starting sequence number: less than that of its first record.
-    pub(super) fn start(birth_ms: u64, shard: u32) -> Self {
+    pub(crate) fn start(birth_ms: u64, shard: u32) -> Self {
         Self::at(birth_ms, shard, 0)
     }
 
     /// The number of the record with this offset (0 is the shard's first).
-    pub(super) fn of_record(birth_ms: u64, shard: u32, offset: u64) -> Self {
+    pub(crate) fn of_record(birth_ms: u64, shard: u32, offset: u64) -> Self {
         Self::at(birth_ms, shard, (u128::from(offset) + 1) * STEP)
     }
 
     /// The ending sequence number of a closed shard that took `records` records: greater than all of theirs.
-    pub(super) fn end(birth_ms: u64, shard: u32, records: u64) -> Self {
+    pub(crate) fn end(birth_ms: u64, shard: u32, records: u64) -> Self {
         Self::at(birth_ms, shard, (u128::from(records) + 1) * STEP - 1)
     }
 
@@ -55,7 +55,7 @@ impl SequenceNumber {
     }
 
     /// Reads what [`fmt::Display`] wrote; None for anything else.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() != DIGITS || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
@@ -70,12 +70,12 @@ impl SequenceNumber {
     }
 
     /// The offset of the first record whose number is not less than this one.
-    pub(super) fn offset_at(&self) -> u64 {
+    pub(crate) fn offset_at(&self) -> u64 {
         clamp(self.place.div_ceil(STEP).saturating_sub(1))
     }
 
     /// The offset of the first record whose number is greater than this one.
-    pub(super) fn offset_after(&self) -> u64 {
+    pub(crate) fn offset_after(&self) -> u64 {
         clamp(self.place / STEP)
     }
 }
