@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings;
 pub use crate::settings::{InvalidSetting, LogTarget, RuntimeSettings, Settings};
+use crate::units::format_duration;
 use crate::{Runtime, admin, logs};
 
 /// The command line or the environment is wrong (`EX_USAGE` of sysexits.h).
@@ -145,7 +146,7 @@ pub async fn drain_on_signals(runtime: Runtime) -> std::io::Error {
             tracing::warn!(signal = name, "second signal: exiting without draining");
             std::process::exit(EXIT_SECOND_SIGNAL);
         }
-        let deadline = humantime::format_duration(runtime.shutdown.drain_deadline()).to_string();
+        let deadline = format_duration(runtime.shutdown.drain_deadline());
         tracing::info!(signal = name, deadline, "draining");
         runtime.shutdown.request();
     }

@@ -10,6 +10,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write a duration such as 250ms, 5s or 5m"))
 }
 
+/// Writes a duration so that [`parse_duration`] reads it back.
+pub fn format_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
 /// Reads `65536`, `64KiB`, `5MiB`, `1GiB`, and decimal units (`5MB` = 5,000,000 bytes).
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let size: ByteSize = text
@@ -27,6 +32,8 @@ mod tests {
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("5m"), Ok(Duration::from_secs(300)));
         assert!(parse_duration("5").is_err());
+        let odd = Duration::from_millis(90_250);
+        assert_eq!(parse_duration(&format_duration(odd)), Ok(odd));
         assert_eq!(parse_bytes("64KiB"), Ok(65_536));
         assert_eq!(parse_bytes("5MB"), Ok(5_000_000));
         assert_eq!(parse_bytes("1000"), Ok(1_000));
