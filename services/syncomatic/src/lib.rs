@@ -1,0 +1,42 @@
+//! `syncomatic` keeps a bucket in one AWS partition equal to a bucket in another: every object that
+//! is created in the source is soon in the destination, equal by checksum, along declared routes only.
+//!
+//! The stages, in the order of [`sync`]:
+//!
+//! | stage | does |
+//! |---|---|
+//! | `poll` | receives what can start at once, keeps it hidden, pauses when access is refused |
+//! | [`notification`] | reads S3 records, SNS envelopes, EventBridge events |
+//! | [`policy`] | finds the route; what no route declares is denied |
+//! | `converge` | compares destination and source, copies, and compares again |
+//! | `copy` | streams one object through, its checksum computed on the way |
+//! | [`verify`] | decides what counts as proof |
+//! | `acknowledge` | deletes the message, leaves it, or sends it to the dead letter queue |
+//!
+//! Three rules carry the guarantees. A notification is only a hint: what is copied is decided by what
+//! both sides store at that moment. A destination object is only written over the one that was
+//! compared. A message is only deleted once all its objects have been seen to be in place.
+//!
+//! Logs and metrics carry no object key, because people put names into keys: a log line has the first
+//! 16 hexadecimal digits of the key's SHA-256 and the event's sequencer, with which somebody who knows
+//! the key can find it.
+
+pub mod config;
+pub mod notification;
+pub mod policy;
+pub mod sync;
+pub mod verify;
+
+mod acknowledge;
+mod circuit;
+mod converge;
+mod copy;
+mod failure;
+mod metrics;
+mod object;
+mod poll;
+mod queue;
+mod sides;
+mod stream;
+
+pub use sync::{Destination, Error, Source, run, serve};

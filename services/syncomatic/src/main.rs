@@ -1,0 +1,7 @@
+//! The `syncomatic` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service_runtime::program::main::<syncomatic::config::SyncomaticSettings, _, _>(syncomatic::serve)
+}
