@@ -1,0 +1,66 @@
+//! What all shards of one archive share.
+
+use aws_sdk_kinesis::Client;
+use service_runtime::Shutdown;
+
+use crate::budget::Budget;
+use crate::buffer::Buffer;
+use crate::commit::Committer;
+use crate::config::Config;
+use crate::error::Stopped;
+use crate::metrics::Metrics;
+use crate::read::Reader;
+use crate::sequence::ShardId;
+use crate::start::Origin;
+use crate::state::Claim;
+
+/// Everything that archiving a shard needs and that is not the shard's own.
+pub struct Archive {
+    /// The settings.
+    pub config: Config,
+    /// The stream's side.
+    pub kinesis: Client,
+    /// The bucket's side.
+    pub committer: Committer,
+    /// Memory for all shards.
+    pub budget: Budget,
+    /// Where the archive begins.
+    pub origin: Origin,
+    /// What this instance is called in states; a new name at every start.
+    pub owner: String,
+    /// When to drain.
+    pub shutdown: Shutdown,
+    /// What is shown.
+    pub metrics: Metrics,
+}
+
+impl Archive {
+    /// Takes a shard; `None` when it has ended.
+    pub async fn claim(&self, shard: &ShardId) -> Result<Option<Claim>, Stopped> {
+        Claim::take(&self.committer.store, &self.metrics, shard, &self.owner).await
+    }
+
+    /// Reads what follows the shard's checkpoint.
+    pub fn reader(&self, claim: &Claim) -> Reader {
+        let (stream, after) = (&self.config.stream, claim.state().checkpoint.clone());
+        Reader::new(
+            &self.kinesis,
+            stream,
+            claim.shard(),
+            self.origin,
+            after,
+            self.config.pace,
+            &self.metrics,
+        )
+    }
+
+    /// An empty buffer for the shard.
+    pub fn buffer(&self, shard: &ShardId) -> Buffer {
+        Buffer::new(
+            &self.config.stream,
+            shard.clone(),
+            self.config.limits,
+            self.config.compression,
+        )
+    }
+}

@@ -1,0 +1,57 @@
+//! `hoard` archives a Kinesis stream in S3 as JSON lines, each record in exactly one object, exactly
+//! once, through crashes, hand-over, resharding and former owners that wake up late.
+//!
+//! Data flows one way; [`pipeline`] shows the order of the stages for one shard:
+//!
+//! | module | stage |
+//! |---|---|
+//! | [`service`] | checks bucket and stream, supervises one task a shard |
+//! | [`shards`] | which shards there are, and which may be read: parents before children |
+//! | [`read`] | records strictly after the last one, within Kinesis' limits |
+//! | [`line`](mod@line) | one JSON object a line, or an error line |
+//! | [`cut`], [`buffer`] | when a run of records ends: size, age, day, shard end, shutdown, memory |
+//! | [`encode`] | compression and CRC as the records arrive |
+//! | [`layout`] | keys and metadata |
+//! | [`commit`] | prepare → put → checkpoint |
+//! | [`recover`] | finishes a cut that was prepared before a crash |
+//! | [`state`], [`store`] | compare-and-swap in the bucket |
+//! | [`budget`] | one memory budget for all shards |
+//!
+//! There is no database: what S3 and Kinesis cannot give back is not kept.
+
+pub mod archive;
+pub mod budget;
+pub mod buffer;
+pub mod commit;
+pub mod config;
+pub mod cut;
+pub mod encode;
+pub mod error;
+pub mod layout;
+pub mod line;
+pub mod metrics;
+pub mod pipeline;
+pub mod read;
+pub mod record;
+pub mod recover;
+pub mod retry;
+pub mod sequence;
+pub mod service;
+pub mod shards;
+pub mod start;
+pub mod state;
+pub mod store;
+
+use service_runtime::Runtime;
+
+pub use config::{Config, Settings};
+pub use error::Error;
+pub use service::run;
+
+/// Builds the clients by the SDK's own conventions (`AWS_REGION`, `AWS_PROFILE`,
+/// `AWS_ENDPOINT_URL[_KINESIS|_S3]`, the standard credential chain) and archives until a drain is
+/// asked for.
+pub async fn serve(config: Config, runtime: Runtime) -> Result<(), Error> {
+    let aws = aws_clients::load(&aws_clients::Endpoint::default()).await;
+    run(config, aws_clients::kinesis(&aws), aws_clients::s3(&aws), runtime).await
+}

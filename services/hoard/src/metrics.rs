@@ -1,0 +1,401 @@
+//! Every number that the service shows, as typed functions.
+//!
+//! Labels are closed sets, but for `shard`, which is bounded by the stream and forgotten when the
+//! shard ends.
+
+use std::time::Duration;
+
+use aws_clients::Failure;
+use prometheus::{
+    Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
+};
+
+use crate::cut::Cause;
+use crate::line::BadRecord;
+use crate::sequence::ShardId;
+use crate::state::Kind;
+
+/// A step of the way from the stream to the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// ListShards.
+    List,
+    /// GetShardIterator.
+    Iterator,
+    /// GetRecords.
+    Read,
+    /// Testing conditional writes at the start.
+    Probe,
+    /// Taking a shard's state object, or giving it back.
+    Own,
+    /// Writing the prepared cut into the state.
+    Prepare,
+    /// Storing an object.
+    Put,
+    /// Looking at an object that was there already.
+    Compare,
+    /// Moving the checkpoint.
+    Checkpoint,
+}
+
+impl Step {
+    /// The name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Iterator => "iterator",
+            Self::Read => "read",
+            Self::Probe => "probe",
+            Self::Own => "own",
+            Self::Prepare => "prepare",
+            Self::Put => "put",
+            Self::Compare => "compare",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// What a refused conditional write turned out to mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// Our own write, whose answer was lost.
+    Own,
+    /// Another instance owns the shard.
+    Lost,
+    /// Another object has the key: a person has to look.
+    Foreign,
+    /// A prepared cut is half stored and cannot be rebuilt: a person has to look.
+    Changed,
+}
+
+impl Conflict {
+    /// All of them, for metrics that exist before the first one happens.
+    pub const ALL: [Self; 4] = [Self::Own, Self::Lost, Self::Foreign, Self::Changed];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Lost => "lost",
+            Self::Foreign => "foreign",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// How many shards stand where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardCounts {
+    /// Being archived here.
+    pub running: usize,
+    /// Waiting for their parents' end.
+    pub waiting: usize,
+    /// Taken over by another instance.
+    pub lost: usize,
+    /// Read to their end.
+    pub ended: usize,
+    /// Stopped by an error; tried again.
+    pub failed: usize,
+}
+
+/// The service's metrics. Clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    shards: IntGaugeVec,
+    shard_lag_seconds: GaugeVec,
+    shard_record_age_seconds: GaugeVec,
+    records_read_total: IntCounter,
+    bytes_read_total: IntCounter,
+    records_repeated_total: IntCounter,
+    records_bad_total: IntCounterVec,
+    records_missing_total: IntCounter,
+    records_committed_total: IntCounter,
+    objects_total: IntCounterVec,
+    object_bytes: HistogramVec,
+    uncompressed_bytes_total: IntCounter,
+    cuts_total: IntCounterVec,
+    recovered_cuts_total: IntCounterVec,
+    freshness_seconds: Histogram,
+    commit_seconds: HistogramVec,
+    retries_total: IntCounterVec,
+    conflicts_total: IntCounterVec,
+    buffer_bytes: IntGauge,
+    buffer_limit_bytes: IntGauge,
+    flush_interval_seconds: Gauge,
+}
+
+impl Metrics {
+    /// Registers all metrics. Fails if the registry already has them.
+    pub fn new(registry: &Registry) -> Result<Self, Error> {
+        let made = Make { registry };
+        let metrics = Self {
+            shards: made.gauges(
+                "hoard_shards",
+                "Shards of the stream by where they stand.",
+                &["state"],
+            )?,
+            shard_lag_seconds: made.shard_gauge(
+                "hoard_shard_lag_seconds",
+                "How far reading is behind the newest record of the shard (MillisBehindLatest).",
+            )?,
+            shard_record_age_seconds: made.shard_gauge(
+                "hoard_shard_record_age_seconds",
+                "Age of the last record read, from its arrival in the stream.",
+            )?,
+            records_read_total: made.counter("hoard_records_read_total", "Records read from the stream.")?,
+            bytes_read_total: made
+                .counter("hoard_bytes_read_total", "Bytes of records read from the stream.")?,
+            records_repeated_total: made.counter(
+                "hoard_records_repeated_total",
+                "Records that the stream gave again although reading was past them; left out.",
+            )?,
+            records_bad_total: made.counters(
+                "hoard_records_bad_total",
+                "Records that are not one JSON object, archived as error lines.",
+                &["reason"],
+            )?,
+            records_missing_total: made.counter(
+                "hoard_records_missing_total",
+                "Records of a prepared cut that the stream no longer has. Anything but 0 is loss.",
+            )?,
+            records_committed_total: made.counter(
+                "hoard_records_committed_total",
+                "Records whose checkpoint is durable.",
+            )?,
+            objects_total: made.counters("hoard_objects_total", "Objects stored, by kind.", &["kind"])?,
+            object_bytes: made.histograms(
+                "hoard_object_bytes",
+                "Size of stored objects.",
+                &["kind"],
+                prometheus::exponential_buckets(1024.0, 4.0, 10)?,
+            )?,
+            uncompressed_bytes_total: made.counter(
+                "hoard_uncompressed_bytes_total",
+                "Bytes of lines committed, before compression.",
+            )?,
+            cuts_total: made.counters(
+                "hoard_cuts_total",
+                "Cuts committed, by what ended them.",
+                &["cause"],
+            )?,
+            recovered_cuts_total: made.counters(
+                "hoard_recovered_cuts_total",
+                "Prepared cuts found at the start of a shard, by how they were finished.",
+                &["how"],
+            )?,
+            freshness_seconds: made.histogram(
+                "hoard_freshness_seconds",
+                "From the arrival of a cut's first record to its commit.",
+                prometheus::exponential_buckets(0.25, 2.0, 16)?,
+            )?,
+            commit_seconds: made.histograms(
+                "hoard_commit_seconds",
+                "Duration of the steps of a commit, retries included.",
+                &["step"],
+                prometheus::exponential_buckets(0.005, 2.0, 14)?,
+            )?,
+            retries_total: made.counters(
+                "hoard_retries_total",
+                "Failed calls that were or will be tried again.",
+                &["step", "failure"],
+            )?,
+            conflicts_total: made.counters(
+                "hoard_conflicts_total",
+                "Refused conditional writes, by what they meant.",
+                &["meaning"],
+            )?,
+            buffer_bytes: made.gauge("hoard_buffer_bytes", "Memory taken from the budget.")?,
+            buffer_limit_bytes: made.gauge("hoard_buffer_limit_bytes", "The memory budget.")?,
+            flush_interval_seconds: made.flush_interval()?,
+        };
+        metrics.show_closed_sets();
+        Ok(metrics)
+    }
+
+    /// A counter that is absent until it first counts hides its first increase from `increase()`.
+    fn show_closed_sets(&self) {
+        for cause in Cause::ALL {
+            self.cuts_total.with_label_values(&[cause.as_str()]);
+        }
+        for reason in BadRecord::ALL {
+            self.records_bad_total.with_label_values(&[reason.as_str()]);
+        }
+        for conflict in Conflict::ALL {
+            self.conflicts_total.with_label_values(&[conflict.as_str()]);
+        }
+    }
+
+    /// Where the stream's shards stand.
+    pub fn shards(&self, counts: ShardCounts) {
+        let states = [
+            ("running", counts.running),
+            ("waiting", counts.waiting),
+            ("lost", counts.lost),
+            ("ended", counts.ended),
+            ("failed", counts.failed),
+        ];
+        for (state, count) in states {
+            self.shards
+                .with_label_values(&[state])
+                .set(count.try_into().unwrap_or(i64::MAX));
+        }
+    }
+
+    /// An answer of GetRecords.
+    pub fn read(&self, shard: &ShardId, records: usize, bytes: usize, millis_behind: i64) {
+        self.records_read_total.inc_by(records as u64);
+        self.bytes_read_total.inc_by(bytes as u64);
+        self.shard_lag_seconds
+            .with_label_values(&[shard.as_str()])
+            .set(seconds(millis_behind));
+    }
+
+    /// The age of the last record read.
+    pub fn record_age(&self, shard: &ShardId, millis: i64) {
+        self.shard_record_age_seconds
+            .with_label_values(&[shard.as_str()])
+            .set(seconds(millis));
+    }
+
+    /// Nothing more will be said about this shard.
+    pub fn forget_shard(&self, shard: &ShardId) {
+        for gauge in [&self.shard_lag_seconds, &self.shard_record_age_seconds] {
+            // Absent already: nothing was ever read of it.
+            let _absent = gauge.remove_label_values(&[shard.as_str()]);
+        }
+    }
+
+    /// A record that was given a second time.
+    pub fn record_repeated(&self) {
+        self.records_repeated_total.inc();
+    }
+
+    /// A record that became an error line.
+    pub fn record_bad(&self, reason: BadRecord) {
+        self.records_bad_total.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Records of a prepared cut that cannot be had any more.
+    pub fn records_missing(&self, records: u64) {
+        self.records_missing_total.inc_by(records);
+    }
+
+    /// An object of `stored` bytes is durable; before compression it was `uncompressed`.
+    pub fn object(&self, kind: Kind, stored: usize, uncompressed: u64) {
+        self.objects_total.with_label_values(&[kind.as_str()]).inc();
+        self.object_bytes
+            .with_label_values(&[kind.as_str()])
+            .observe(stored as f64);
+        self.uncompressed_bytes_total.inc_by(uncompressed);
+    }
+
+    /// A cut is committed: its checkpoint is durable.
+    pub fn cut(&self, cause: Cause, records: u64, freshness_millis: i64) {
+        self.cuts_total.with_label_values(&[cause.as_str()]).inc();
+        self.records_committed_total.inc_by(records);
+        self.freshness_seconds.observe(seconds(freshness_millis));
+    }
+
+    /// A prepared cut that was found at the start is committed.
+    pub fn recovered(&self, how: &'static str, records: u64) {
+        self.recovered_cuts_total.with_label_values(&[how]).inc();
+        self.records_committed_total.inc_by(records);
+    }
+
+    /// A step of a commit is done.
+    pub fn step(&self, step: Step, duration: Duration) {
+        self.commit_seconds
+            .with_label_values(&[step.as_str()])
+            .observe(duration.as_secs_f64());
+    }
+
+    /// A call failed and is tried again.
+    pub fn retry(&self, step: Step, failure: Failure) {
+        self.retries_total
+            .with_label_values(&[step.as_str(), failure.as_str()])
+            .inc();
+    }
+
+    /// A conditional write was refused.
+    pub fn conflict(&self, conflict: Conflict) {
+        self.conflicts_total.with_label_values(&[conflict.as_str()]).inc();
+    }
+
+    /// The budget in use.
+    pub fn budget_used(&self, bytes: u64) {
+        self.buffer_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// The budget.
+    pub fn budget_limit(&self, bytes: u64) {
+        self.buffer_limit_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// The setting that freshness is judged by.
+    pub fn flush_interval(&self, interval: Duration) {
+        self.flush_interval_seconds.set(interval.as_secs_f64());
+    }
+}
+
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+/// Makes and registers.
+struct Make<'a> {
+    registry: &'a Registry,
+}
+
+impl Make<'_> {
+    fn register<M: prometheus::core::Collector + Clone + 'static>(&self, metric: M) -> Result<M, Error> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
+        self.register(IntCounter::new(name, help)?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
+        self.register(IntGauge::new(name, help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn shard_gauge(&self, name: &str, help: &str) -> Result<GaugeVec, Error> {
+        self.register(GaugeVec::new(Opts::new(name, help), &["shard"])?)
+    }
+
+    fn flush_interval(&self) -> Result<Gauge, Error> {
+        self.register(Gauge::new(
+            "hoard_flush_interval_seconds",
+            "The flush interval that is set.",
+        )?)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Result<Histogram, Error> {
+        self.register(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(buckets),
+        )?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: Vec<f64>,
+    ) -> Result<HistogramVec, Error> {
+        self.register(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(buckets),
+            labels,
+        )?)
+    }
+}

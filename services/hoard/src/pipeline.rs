@@ -1,0 +1,154 @@
+//! One shard, from the stream to the bucket:
+//!
+//! ```text
+//! claim → finish what was pending → ┌ read → line → cut? → encode ┐ → commit → … → end or hand back
+//!                                   └─────── next record ─────────┘
+//! ```
+//!
+//! The stages run one after the other: while a cut is committed nothing is read, so a shard never
+//! holds more than one cut, and shards overlap with each other instead. A commit takes three small
+//! round trips and the upload; a shard that is behind reads for much longer than that between cuts.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::archive::Archive;
+use crate::budget::{Allowance, Lease, READ_ALLOWANCE};
+use crate::buffer::Buffer;
+use crate::cut::Cause;
+use crate::error::Stopped;
+use crate::read::{Batch, Reader};
+use crate::recover;
+use crate::sequence::ShardId;
+use crate::state::Claim;
+
+/// So many bytes of records are encoded before other tasks get their turn: about a millisecond.
+const BYTES_PER_TURN: usize = 64 * 1024;
+
+/// Archives a shard until it ends or a drain is asked for.
+pub async fn archive_shard(archive: Arc<Archive>, shard: ShardId) -> Result<(), Stopped> {
+    let started = tokio::select! {
+        started = start(&archive, &shard) => started?,
+        // What is pending stays announced; the next owner finishes it.
+        () = archive.shutdown.requested() => None,
+    };
+    let Some(claim) = started else {
+        return Ok(());
+    };
+    let mut pipeline = Pipeline {
+        reader: archive.reader(&claim),
+        buffer: archive.buffer(&shard),
+        lease: archive.budget.lease(),
+        archive: &archive,
+        claim,
+    };
+    loop {
+        match pipeline.next_event().await {
+            Event::Read(batch, allowance) => {
+                let end = batch.end;
+                pipeline.take(batch).await?;
+                pipeline.lease.settle(pipeline.buffer.footprint(), allowance);
+                if end {
+                    pipeline.cut(Cause::ShardEnd).await?;
+                    return pipeline.claim.end_shard().await;
+                }
+            }
+            Event::Cut(Cause::Shutdown) => {
+                pipeline.cut(Cause::Shutdown).await?;
+                return pipeline.claim.release().await;
+            }
+            Event::Cut(cause) => pipeline.cut(cause).await?,
+        }
+    }
+}
+
+/// Takes the shard and finishes what was pending; `None` when the shard has ended already.
+async fn start(archive: &Archive, shard: &ShardId) -> Result<Option<Claim>, Stopped> {
+    let Some(mut claim) = archive.claim(shard).await? else {
+        return Ok(None);
+    };
+    recover::finish_pending(archive, &mut claim).await?;
+    Ok(Some(claim))
+}
+
+struct Pipeline<'a> {
+    archive: &'a Archive,
+    claim: Claim,
+    reader: Reader,
+    buffer: Buffer,
+    lease: Lease,
+}
+
+enum Event {
+    /// Records came, and the memory they may take is ours.
+    Read(Batch, Allowance),
+    /// What is held must be cut.
+    Cut(Cause),
+}
+
+impl Pipeline<'_> {
+    /// Waits for what happens next. A call that is under way is abandoned when a cut is due; its
+    /// records come again.
+    async fn next_event(&mut self) -> Event {
+        let due = self.buffer.due();
+        tokio::select! {
+            biased;
+            () = self.archive.shutdown.requested() => Event::Cut(Cause::Shutdown),
+            () = sleep_until(due) => Event::Cut(Cause::Age),
+            () = self.lease.asked_to_cut() => Event::Cut(Cause::Memory),
+            (batch, allowance) = read(self.archive, &mut self.reader) => Event::Read(batch, allowance),
+        }
+    }
+
+    /// Each record into the open cut, with a commit wherever one ends.
+    async fn take(&mut self, batch: Batch) -> Result<(), Stopped> {
+        let mut bytes = 0;
+        for record in batch.records {
+            if let Some(cause) = self.buffer.ends_before(&record) {
+                self.cut(cause).await?;
+            }
+            if let Err(reason) = self.buffer.push(&record, Instant::now())? {
+                self.archive.metrics.record_bad(reason);
+            }
+            if let Some(cause) = self.buffer.is_full() {
+                self.cut(cause).await?;
+            }
+            bytes += record.data.len();
+            if bytes >= BYTES_PER_TURN {
+                bytes = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what is held; nothing happens when nothing is.
+    async fn cut(&mut self, cause: Cause) -> Result<(), Stopped> {
+        self.lease.returning();
+        if let Some(cut) = self.buffer.cut()? {
+            self.archive.committer.commit(&mut self.claim, cut, cause).await?;
+        }
+        self.lease.release();
+        Ok(())
+    }
+}
+
+/// Memory first, then the records.
+async fn read(archive: &Archive, reader: &mut Reader) -> (Batch, Allowance) {
+    loop {
+        reader.turn().await;
+        let mut allowance = archive.budget.acquire(READ_ALLOWANCE).await;
+        if let Some(batch) = reader.attempt().await {
+            allowance.shrink_to(batch.footprint_max());
+            return (batch, allowance);
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
