@@ -21,7 +21,7 @@ mod verdict;
 pub use catalogue::{Catalogue, CatalogueError, CatalogueProblem, bundled_documents};
 pub use envelope::{Envelope, EnvelopeError, SERVER_SET_FIELDS, field};
 pub use ids::{EventId, EventType, InvalidId, SchemaVersion};
-pub use raw::{MAX_DEPTH_LIMIT, MalformedEvent, MalformedReason, RawEvent};
+pub use raw::{MAX_DEPTH_LIMIT, MalformedEvent, MalformedReason, RawEvent, syntax_fault};
 pub use schema::{Pii, Producer, Schema};
 pub use splice::ServerFields;
 pub use verdict::{MAX_ERRORS, SchemaError};

@@ -92,9 +92,9 @@ impl<'a> RawEvent<'a> {
                 fields,
             }),
             Err(error) => {
-                let offset = offset_of(bytes, error.line(), error.column());
+                let (offset, message) = syntax_fault(bytes, &error);
                 let fault = reader.fault.unwrap_or_else(|| Fault {
-                    reason: MalformedReason::Syntax(without_position(&error)),
+                    reason: MalformedReason::Syntax(message),
                     segments: Vec::new(),
                 });
                 Err(MalformedEvent {
@@ -131,23 +131,23 @@ impl<'a> RawEvent<'a> {
     }
 }
 
-/// The parser reports line and column, in bytes; people with a hex dump want the offset.
-fn offset_of(bytes: &[u8], line: usize, column: usize) -> usize {
+/// Where the parser stopped, in bytes from the start, and what it expected there. Its words are
+/// fixed texts, which never hold what was found.
+///
+/// People with a hex dump want the offset, where the parser reports line and column (in bytes).
+#[must_use]
+pub fn syntax_fault(bytes: &[u8], error: &serde_json::Error) -> (usize, String) {
     let start_of_line = bytes
         .split_inclusive(|byte| *byte == b'\n')
-        .take(line.saturating_sub(1))
+        .take(error.line().saturating_sub(1))
         .map(<[u8]>::len)
         .sum::<usize>();
-    start_of_line
-        .saturating_add(column.saturating_sub(1))
-        .min(bytes.len())
-}
-
-/// The parser's message without its " at line 1 column 2", which the offset replaces.
-fn without_position(error: &serde_json::Error) -> String {
+    let offset = start_of_line
+        .saturating_add(error.column().saturating_sub(1))
+        .min(bytes.len());
     let message = error.to_string();
     let end = message.rfind(" at line ").unwrap_or(message.len());
-    message[..end].to_owned()
+    (offset, message[..end].to_owned())
 }
 
 /// Carries the limit down and the first fault up.

@@ -1,0 +1,322 @@
+//! Settings, and the configuration they make once they have been checked against each other.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use aws_clients::Endpoint;
+use axum::http::HeaderName;
+use clap::Parser;
+use event_model::MAX_DEPTH_LIMIT;
+use service_runtime::{
+    program::{self, InvalidSetting, RuntimeSettings},
+    units::{parse_bytes, parse_duration},
+};
+
+use crate::credentials::Credentials;
+
+/// The most records of a PutRecords call, the most bytes, and the most bytes of one record, partition
+/// keys included (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>).
+const KINESIS_RECORDS: usize = 500;
+const KINESIS_CALL_BYTES: usize = 5 << 20;
+const KINESIS_RECORD_BYTES: usize = 1 << 20;
+
+/// The most that the server's fields and the partition key add to an event: names and ids of at most
+/// 64 bytes each, and a device id of 256 characters of up to 4 bytes.
+const ADDED_BYTES: usize = 2048;
+
+/// The longest that one Kinesis call can take: the client's own time-out.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Takes events over HTTP, checks them against their schemas and sends them on to a Kinesis stream.
+#[derive(Debug, Parser)]
+pub struct Settings {
+    /// Address of the public port.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+
+    /// Name of the Kinesis stream to write to.
+    #[arg(long)]
+    stream: String,
+
+    /// File with the clients and the keyed hashes of their secrets.
+    #[arg(long, help_heading = "Credentials")]
+    credentials_file: PathBuf,
+
+    /// File with the key that secrets are hashed under, in hexadecimal.
+    #[arg(long, help_heading = "Credentials")]
+    credentials_hash_key_file: PathBuf,
+
+    /// Header in which a trusted edge names the country, such as CloudFront-Viewer-Country. Only set
+    /// it where nobody can reach the service around that edge.
+    #[arg(long, help_heading = "Edge")]
+    country_header: Option<HeaderName>,
+
+    /// Largest event.
+    #[arg(long, default_value = "32KiB", value_parser = bytes, help_heading = "Limits of a request")]
+    max_event_bytes: usize,
+
+    /// Most events in one request.
+    #[arg(long, default_value_t = 500, help_heading = "Limits of a request")]
+    max_events: usize,
+
+    /// Largest body.
+    #[arg(long, default_value = "1MiB", value_parser = bytes, help_heading = "Limits of a request")]
+    max_body_bytes: usize,
+
+    /// Deepest nesting of an event's objects and arrays.
+    #[arg(long, default_value_t = 32, help_heading = "Limits of a request")]
+    max_depth: usize,
+
+    /// How long a body may take to arrive.
+    #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Limits of a request")]
+    body_timeout: Duration,
+
+    /// Bytes of events that may be in flight at the same time; what comes beyond is answered 503.
+    #[arg(long, default_value = "64MiB", value_parser = bytes, help_heading = "Limits of the service")]
+    in_flight_bytes: usize,
+
+    /// Connections that are served at the same time; further ones wait to be accepted.
+    #[arg(long, default_value_t = 16_384, help_heading = "Limits of the service")]
+    max_connections: usize,
+
+    /// How long a connection may take to bring the head of its next request. Keep it longer than a
+    /// load balancer's own idle time-out.
+    #[arg(long, default_value = "75s", value_parser = parse_duration, help_heading = "Limits of the service")]
+    idle_timeout: Duration,
+
+    /// Most records in a PutRecords call.
+    #[arg(long, default_value_t = KINESIS_RECORDS, help_heading = "Publishing")]
+    batch_records: usize,
+
+    /// Most bytes in a PutRecords call.
+    #[arg(long, default_value = "5MiB", value_parser = bytes, help_heading = "Publishing")]
+    batch_bytes: usize,
+
+    /// How long a record may wait for company while another call is out.
+    #[arg(long, default_value = "5ms", value_parser = parse_duration, help_heading = "Publishing")]
+    linger: Duration,
+
+    /// PutRecords calls that may be out at the same time.
+    #[arg(long, default_value_t = 8, help_heading = "Publishing")]
+    put_concurrency: usize,
+
+    /// How long a record is tried before its client is asked to send it again.
+    #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Publishing")]
+    record_time_to_live: Duration,
+
+    /// How often to look whether the stream is still there.
+    #[arg(long, default_value = "15s", value_parser = parse_duration, help_heading = "Publishing")]
+    stream_check_interval: Duration,
+
+    #[command(flatten)]
+    runtime: RuntimeSettings,
+}
+
+/// What the service is built from: settings that have been checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address of the public port, for [`serve`](crate::serve).
+    pub listen: SocketAddr,
+    /// Where AWS is, for [`serve`](crate::serve).
+    pub endpoint: Endpoint,
+    /// Name of the stream.
+    pub stream: String,
+    /// Who may send what.
+    pub credentials: Arc<Credentials>,
+    /// The header in which a trusted edge names the country.
+    pub country_header: Option<HeaderName>,
+    /// Bounds of a request.
+    pub limits: Limits,
+    /// Bytes that may be in flight.
+    pub in_flight_bytes: usize,
+    /// Connections that are served.
+    pub max_connections: usize,
+    /// How long a connection may take to bring the head of its next request.
+    pub idle_timeout: Duration,
+    /// How records are sent.
+    pub publish: PublishSettings,
+    /// How often to look whether the stream is there.
+    pub stream_check_interval: Duration,
+}
+
+/// Bounds of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest event, in bytes.
+    pub event_bytes: usize,
+    /// Most events.
+    pub events: usize,
+    /// Largest body, in bytes.
+    pub body_bytes: usize,
+    /// Deepest nesting; the event itself is at depth 1.
+    pub depth: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+}
+
+/// How records are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishSettings {
+    /// Most records of a call.
+    pub batch_records: usize,
+    /// Most bytes of a call: data and partition keys.
+    pub batch_bytes: usize,
+    /// How long a record may wait for company.
+    pub linger: Duration,
+    /// Calls that may be out at the same time.
+    pub concurrency: usize,
+    /// How long a record is tried.
+    pub time_to_live: Duration,
+}
+
+impl program::Settings for Settings {
+    const NAME: &'static str = "events";
+    const ENV_PREFIX: &'static str = "EVENTS_";
+    const ADMIN_PORT: u16 = 9601;
+    type Config = Config;
+
+    fn runtime(&self) -> &RuntimeSettings {
+        &self.runtime
+    }
+
+    fn validate(self) -> Result<Config, InvalidSetting> {
+        self.check_stream()?;
+        self.check_sizes()?;
+        self.check_counts()?;
+        self.check_times()?;
+        let credentials = Credentials::read(&self.credentials_file, &self.credentials_hash_key_file)
+            .map_err(|error| InvalidSetting::new("--credentials-file", error.to_string()))?;
+        Ok(Config {
+            listen: self.listen,
+            endpoint: Endpoint::default(),
+            stream: self.stream,
+            credentials: Arc::new(credentials),
+            country_header: self.country_header,
+            limits: Limits {
+                event_bytes: self.max_event_bytes,
+                events: self.max_events,
+                body_bytes: self.max_body_bytes,
+                depth: self.max_depth,
+                body_timeout: self.body_timeout,
+            },
+            in_flight_bytes: self.in_flight_bytes,
+            max_connections: self.max_connections,
+            idle_timeout: self.idle_timeout,
+            publish: PublishSettings {
+                batch_records: self.batch_records,
+                batch_bytes: self.batch_bytes,
+                linger: self.linger,
+                concurrency: self.put_concurrency,
+                time_to_live: self.record_time_to_live,
+            },
+            stream_check_interval: self.stream_check_interval,
+        })
+    }
+}
+
+impl Settings {
+    /// As Kinesis names streams
+    /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html>).
+    fn check_stream(&self) -> Result<(), InvalidSetting> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let valid = (1..=128).contains(&self.stream.len()) && self.stream.bytes().all(allowed);
+        require(
+            valid,
+            "--stream",
+            "must be 1 to 128 letters, digits, '_', '.' or '-'",
+        )
+    }
+
+    /// Every event that is let in must fit a record, a call and the budget; one that did not would
+    /// be answered `retry` for ever.
+    fn check_sizes(&self) -> Result<(), InvalidSetting> {
+        let event = "--max-event-bytes";
+        require(self.max_event_bytes >= 64, event, "must be at least 64")?;
+        require(
+            self.max_event_bytes + ADDED_BYTES <= KINESIS_RECORD_BYTES,
+            event,
+            "must leave 2 KiB of the 1 MiB that a Kinesis record may have",
+        )?;
+        let body = "--max-body-bytes";
+        require(
+            self.max_body_bytes >= self.max_event_bytes,
+            body,
+            "must hold --max-event-bytes",
+        )?;
+        require(self.max_body_bytes <= 64 << 20, body, "must be at most 64 MiB")?;
+        let batch = "--batch-bytes";
+        require(
+            self.batch_bytes >= self.max_event_bytes + ADDED_BYTES,
+            batch,
+            "must hold --max-event-bytes and 2 KiB more",
+        )?;
+        require(
+            self.batch_bytes <= KINESIS_CALL_BYTES,
+            batch,
+            "must be at most 5 MiB",
+        )?;
+        let in_flight = "--in-flight-bytes";
+        let request = self
+            .max_body_bytes
+            .saturating_add(self.max_events.saturating_mul(ADDED_BYTES));
+        require(
+            self.in_flight_bytes >= request,
+            in_flight,
+            "must hold --max-body-bytes and 2 KiB more for each of --max-events",
+        )?;
+        require(
+            self.in_flight_bytes <= 64 << 30,
+            in_flight,
+            "must be at most 64 GiB",
+        )
+    }
+
+    fn check_counts(&self) -> Result<(), InvalidSetting> {
+        let depth = (1..=MAX_DEPTH_LIMIT).contains(&self.max_depth);
+        require(depth, "--max-depth", "must be 1 to 100")?;
+        let events = (1..=10_000).contains(&self.max_events);
+        require(events, "--max-events", "must be 1 to 10000")?;
+        let records = (1..=KINESIS_RECORDS).contains(&self.batch_records);
+        require(records, "--batch-records", "must be 1 to 500")?;
+        let calls = (1..=1024).contains(&self.put_concurrency);
+        require(calls, "--put-concurrency", "must be 1 to 1024")?;
+        require(
+            self.max_connections > 0,
+            "--max-connections",
+            "must be at least 1",
+        )
+    }
+
+    fn check_times(&self) -> Result<(), InvalidSetting> {
+        for (flag, time) in [
+            ("--body-timeout", self.body_timeout),
+            ("--idle-timeout", self.idle_timeout),
+            ("--record-time-to-live", self.record_time_to_live),
+            ("--stream-check-interval", self.stream_check_interval),
+        ] {
+            require(!time.is_zero(), flag, "must be more than 0")?;
+        }
+        let linger = self.linger <= Duration::from_secs(1);
+        require(linger, "--linger", "must be at most 1s")?;
+        require(
+            self.record_time_to_live + CALL_TIMEOUT < self.runtime.drain_deadline,
+            "--record-time-to-live",
+            "must be shorter than --drain-deadline by more than the 10s that a Kinesis call may take",
+        )
+    }
+}
+
+fn require(holds: bool, flag: &str, problem: &str) -> Result<(), InvalidSetting> {
+    if holds {
+        Ok(())
+    } else {
+        Err(InvalidSetting::new(flag, problem))
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    usize::try_from(parse_bytes(text)?).map_err(|_| "too large for this machine".to_owned())
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

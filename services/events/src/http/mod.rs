@@ -1,0 +1,71 @@
+//! The public port: routes, and what goes over the wire.
+//!
+//! | file | is for |
+//! |---|---|
+//! | [`server`] | connections: limits, time-outs, drain |
+//! | [`body`] | reading a body within its bounds |
+//! | [`answer`] | answers, problems and **every status code** |
+//! | [`schemas`] | the catalogue |
+
+pub(crate) mod answer;
+pub(crate) mod body;
+mod schemas;
+mod server;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::{get, post},
+};
+
+pub(crate) use self::server::Server;
+use crate::{
+    http::answer::{Answer, plain_problem},
+    ingest::{Ingest, Purpose},
+};
+
+/// Every route.
+pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
+    Router::new()
+        .route("/v1/events", post(events))
+        .route("/v1/events/{eventtype}", post(events_of_type))
+        .route("/v1/validate", post(validate))
+        .route("/v1/schemas", get(schemas::types))
+        .route("/v1/schemas/{eventtype}", get(schemas::versions))
+        .route("/v1/schemas/{eventtype}/{version}", get(schemas::document))
+        .fallback(async || plain_problem(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            plain_problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path does not take this method",
+            )
+        })
+        .with_state(ingest)
+}
+
+async fn events(State(ingest): State<Arc<Ingest>>, headers: HeaderMap, body: Body) -> Response {
+    let result = ingest.ingest(Purpose::Publish, None, &headers, body).await;
+    Answer::new(&result).respond(&ingest.metrics, "/v1/events")
+}
+
+async fn events_of_type(
+    State(ingest): State<Arc<Ingest>>,
+    Path(event_type): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let result = ingest
+        .ingest(Purpose::Publish, Some(&event_type), &headers, body)
+        .await;
+    Answer::new(&result).respond(&ingest.metrics, "/v1/events/{eventtype}")
+}
+
+async fn validate(State(ingest): State<Arc<Ingest>>, headers: HeaderMap, body: Body) -> Response {
+    let result = ingest.ingest(Purpose::Validate, None, &headers, body).await;
+    Answer::new(&result).respond(&ingest.metrics, "/v1/validate")
+}

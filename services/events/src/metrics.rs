@@ -1,0 +1,165 @@
+//! Every metric of the service, in one place.
+//!
+//! The ledger balances by construction: an event is counted as received in the same function that
+//! counts what became of it, so `events_received_total` is always the sum of
+//! `events_accepted_total`, `events_rejected_total` over all reasons, and `events_retry_total`.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+};
+
+use crate::{refusal::Rejection, submission::Settled};
+
+/// Names are the API of dashboards and alerts.
+pub(crate) struct Metrics {
+    received: IntCounter,
+    accepted: IntCounter,
+    rejected: IntCounterVec,
+    retry: IntCounter,
+    requests: IntCounterVec,
+    failed_records: IntCounterVec,
+    batch_records: Histogram,
+    batch_bytes: Histogram,
+    /// How long PutRecords calls take.
+    pub(crate) put_seconds: Histogram,
+    /// Bytes admitted and not settled yet.
+    pub(crate) in_flight_bytes: IntGauge,
+    /// Open connections on the public port.
+    pub(crate) connections: IntGauge,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let metrics = Self {
+            received: counter(
+                registry,
+                "events_received_total",
+                "Events received: the sum of accepted, rejected and retry.",
+            )?,
+            accepted: counter(
+                registry,
+                "events_accepted_total",
+                "Events that are in the stream.",
+            )?,
+            rejected: counters(
+                registry,
+                "events_rejected_total",
+                "Events that were refused, by reason.",
+                &["reason"],
+            )?,
+            retry: counter(
+                registry,
+                "events_retry_total",
+                "Events that the client was asked to send again.",
+            )?,
+            requests: counters(
+                registry,
+                "events_requests_total",
+                "Requests by route, status code and, where refused as a whole, why.",
+                &["route", "status", "refusal"],
+            )?,
+            failed_records: counters(
+                registry,
+                "events_put_failed_records_total",
+                "Records of PutRecords calls that were not taken, by cause; most are sent again.",
+                &["cause"],
+            )?,
+            batch_records: histogram(
+                registry,
+                "events_put_batch_records",
+                "Records in a PutRecords call.",
+                &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 499.0, 500.0],
+            )?,
+            batch_bytes: histogram(
+                registry,
+                "events_put_batch_bytes",
+                "Bytes of data and partition keys in a PutRecords call.",
+                &[1e3, 1e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 2.5e6, 5.25e6],
+            )?,
+            put_seconds: histogram(
+                registry,
+                "events_put_seconds",
+                "How long PutRecords calls take.",
+                &[
+                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                ],
+            )?,
+            in_flight_bytes: gauge(
+                registry,
+                "events_in_flight_bytes",
+                "Bytes admitted and not settled yet.",
+            )?,
+            connections: gauge(
+                registry,
+                "events_connections",
+                "Open connections on the public port.",
+            )?,
+        };
+        for code in Rejection::CODES {
+            metrics.rejected.with_label_values(&[code]);
+        }
+        Ok(metrics)
+    }
+
+    /// An event was refused.
+    pub(crate) fn rejected(&self, reason: &Rejection) {
+        self.received.inc();
+        self.rejected.with_label_values(&[reason.code()]).inc();
+    }
+
+    /// An event that was handed to the publisher is settled.
+    pub(crate) fn settled(&self, settled: Settled) {
+        self.received.inc();
+        match settled {
+            Settled::Published => self.accepted.inc(),
+            Settled::Retry => self.retry.inc(),
+        }
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self, route: &'static str, status: u16, refusal: &'static str) {
+        self.requests
+            .with_label_values(&[route, &status.to_string(), refusal])
+            .inc();
+    }
+
+    /// Records of a call were not taken.
+    pub(crate) fn failed_records(&self, cause: &'static str, count: usize) {
+        self.failed_records
+            .with_label_values(&[cause])
+            .inc_by(count as u64);
+    }
+
+    /// A call is being made.
+    pub(crate) fn batch(&self, records: usize, bytes: usize) {
+        self.batch_records.observe(records as f64);
+        self.batch_bytes.observe(bytes as f64);
+    }
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    register(registry, IntCounter::new(name, help)?)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    register(registry, IntGauge::new(name, help)?)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    register(registry, Histogram::with_opts(options)?)
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}

@@ -1,0 +1,129 @@
+//! Why a whole request is refused, or one event of it. No HTTP here: [`crate::http`] gives each its
+//! status code, in one place.
+
+use event_model::{EnvelopeError, EventId, MalformedEvent, SchemaError, SchemaVersion};
+
+/// Why a request as a whole is refused. None of its events was looked at, or none was published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// No credentials, or wrong ones. Which it is, is not said.
+    #[error("send a valid key and secret as Basic credentials")]
+    Unauthenticated,
+    /// The type in the path is not in the catalogue.
+    #[error("there is no event type of this name: see /v1/schemas")]
+    UnknownType,
+    /// The credential may not send the type in the path.
+    #[error("this credential may not send events of this type")]
+    Forbidden,
+    /// The body is not JSON.
+    #[error("the body is not valid JSON: {problem} (at byte {offset})")]
+    NotJson {
+        /// Where reading stopped, in bytes from the start of the body.
+        offset: usize,
+        /// The parser's words, which do not hold what was found.
+        problem: String,
+    },
+    /// The body is JSON, but none of the shapes that hold events.
+    #[error("{0}")]
+    WrongShape(&'static str),
+    /// More events than one request may bring.
+    #[error("more than {limit} events: split the request")]
+    TooManyEvents {
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// A body larger than is read.
+    #[error("the body is larger than {limit} bytes: split the request")]
+    BodyTooLarge {
+        /// How many bytes are allowed.
+        limit: usize,
+    },
+    /// A media type that is not understood.
+    #[error("send application/json or application/x-ndjson, in UTF-8")]
+    MediaType,
+    /// An encoding that is not understood.
+    #[error("send the body without a content encoding")]
+    ContentEncoding,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive in time")]
+    BodyTooSlow,
+    /// The connection ended inside the body.
+    #[error("the body ended before its length")]
+    BodyCutOff,
+    /// What is in flight fills the budget.
+    #[error("too much is in flight: try again later")]
+    Overloaded,
+}
+
+impl Refusal {
+    /// A stable name for answers and metrics.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::UnknownType => "unknown_type",
+            Self::Forbidden => "forbidden",
+            Self::NotJson { .. } => "not_json",
+            Self::WrongShape(_) => "wrong_shape",
+            Self::TooManyEvents { .. } => "too_many_events",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::MediaType => "media_type",
+            Self::ContentEncoding => "content_encoding",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::BodyCutOff => "body_cut_off",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+/// Why one event is rejected, and whatever could be read of its id and version by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    pub(crate) event_id: Option<EventId>,
+    pub(crate) schema_version: Option<SchemaVersion>,
+    pub(crate) reason: Rejection,
+}
+
+/// Why one event is rejected. It never holds a value of the event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    TooLarge { limit: usize },
+    Malformed(MalformedEvent),
+    Envelope(EnvelopeError),
+    MissingType,
+    TypeMismatch,
+    UnknownType,
+    UnknownVersion,
+    Forbidden,
+    Invalid(Vec<SchemaError>),
+}
+
+impl Rejection {
+    /// Every code, so that each metric is there from the start.
+    pub(crate) const CODES: [&'static str; 9] = [
+        "too_large",
+        "malformed",
+        "invalid_envelope",
+        "missing_type",
+        "type_mismatch",
+        "unknown_type",
+        "unknown_version",
+        "forbidden",
+        "invalid",
+    ];
+
+    /// A stable name for answers and metrics.
+    pub(crate) fn code(&self) -> &'static str {
+        let index = match self {
+            Self::TooLarge { .. } => 0,
+            Self::Malformed(_) => 1,
+            Self::Envelope(_) => 2,
+            Self::MissingType => 3,
+            Self::TypeMismatch => 4,
+            Self::UnknownType => 5,
+            Self::UnknownVersion => 6,
+            Self::Forbidden => 7,
+            Self::Invalid(_) => 8,
+        };
+        Self::CODES[index]
+    }
+}

@@ -1,0 +1,96 @@
+//! Fourth stage: the verdict on one event.
+//!
+//! Cheap questions first: size, form, shared fields, then whether its type is known and allowed, and
+//! last the schema.
+
+use event_model::{Catalogue, Envelope, EventId, EventType, RawEvent, Schema, SchemaVersion};
+
+use crate::{
+    config::Limits,
+    credentials::Client,
+    refusal::{Rejected, Rejection},
+};
+
+/// What one request's events are judged by.
+pub(crate) struct Rules<'r> {
+    pub(crate) catalogue: &'r Catalogue,
+    pub(crate) client: &'r Client,
+    pub(crate) limits: &'r Limits,
+    /// The type in the request's path.
+    pub(crate) path_type: Option<&'r EventType>,
+}
+
+/// An event that may be stored.
+pub(crate) struct Valid<'r, 'b> {
+    pub(crate) event: RawEvent<'b>,
+    pub(crate) schema: &'r Schema,
+    pub(crate) event_id: Option<EventId>,
+    pub(crate) device_id: Option<String>,
+    pub(crate) names_type: bool,
+    pub(crate) names_version: bool,
+}
+
+impl<'r> Rules<'r> {
+    /// Judges one event.
+    pub(crate) fn verdict<'b>(&self, bytes: &'b [u8]) -> Result<Valid<'r, 'b>, Rejected> {
+        let limit = self.limits.event_bytes;
+        if bytes.len() > limit {
+            return Err(unread(Rejection::TooLarge { limit }));
+        }
+        let event =
+            RawEvent::parse(bytes, self.limits.depth).map_err(|fault| unread(Rejection::Malformed(fault)))?;
+        let envelope = Envelope::read(&event).map_err(|fault| unread(Rejection::Envelope(fault)))?;
+        let (event_id, schema_version) = (envelope.event_id, envelope.schema_version);
+        let rejected = |schema_version, reason| Rejected {
+            event_id,
+            schema_version,
+            reason,
+        };
+
+        let schema = self
+            .schema(&envelope)
+            .map_err(|reason| rejected(schema_version, reason))?;
+        if !self.client.may_send(schema) {
+            return Err(rejected(schema_version, Rejection::Forbidden));
+        }
+        if let Err(errors) = schema.verdict(event.value()) {
+            return Err(rejected(Some(schema.version()), Rejection::Invalid(errors)));
+        }
+        Ok(Valid {
+            schema,
+            event_id,
+            device_id: envelope.device_id.map(str::to_owned),
+            names_type: envelope.event_type.is_some(),
+            names_version: schema_version.is_some(),
+            event,
+        })
+    }
+
+    fn schema(&self, envelope: &Envelope<'_>) -> Result<&'r Schema, Rejection> {
+        let event_type = match (self.path_type, &envelope.event_type) {
+            (Some(path), Some(own)) if path != own => return Err(Rejection::TypeMismatch),
+            (Some(event_type), _) | (None, Some(event_type)) => event_type.as_str(),
+            (None, None) => return Err(Rejection::MissingType),
+        };
+        let latest = self.catalogue.latest(event_type).ok_or(Rejection::UnknownType)?;
+        let version: Option<SchemaVersion> = envelope.schema_version;
+        version.map_or(Ok(latest), |version| {
+            self.catalogue
+                .get(event_type, version)
+                .ok_or(Rejection::UnknownVersion)
+        })
+    }
+}
+
+/// A rejection of an event of which nothing could be read.
+fn unread(reason: Rejection) -> Rejected {
+    Rejected {
+        event_id: None,
+        schema_version: None,
+        reason,
+    }
+}
+
+#[cfg(test)]
+#[path = "validate/tests.rs"]
+mod tests;
