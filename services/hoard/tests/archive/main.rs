@@ -1,0 +1,11 @@
+//! `hoard` as it runs: the real AWS SDK against an emulated Kinesis and S3. Every test ends with the
+//! same predicate, [`world::World::assert_exact`]: what lies in the bucket is what was in the stream.
+
+mod crashes;
+mod cuts;
+mod end_to_end;
+mod reading;
+mod refusals;
+mod resharding;
+mod world;
+mod zombies;

@@ -1,0 +1,420 @@
+//! A stream, a bucket, instances of `hoard`, and the predicate that each test is about.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::time::Duration;
+
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::MultiGzDecoder;
+use hoard::budget::READ_ALLOWANCE;
+use hoard::cut::Limits;
+use hoard::encode::{Compression, crc_to_hex, crc64_nvme};
+use hoard::read::Pace;
+use hoard::sequence::SequenceNumber;
+use hoard::start::StartPosition;
+use hoard::state::ShardState;
+use hoard::{Config, Error};
+use local_cloud::{Clock, CloudSettings, Faults, LocalCloud};
+use prometheus::TextEncoder;
+use service_runtime::Runtime;
+use tokio::task::JoinSet;
+
+pub(crate) const STREAM: &str = "events";
+pub(crate) const BUCKET: &str = "archive";
+const MIB: u64 = 1024 * 1024;
+/// Longer than anything here takes, on a slow machine too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A stream and a bucket.
+pub(crate) struct World {
+    cloud: LocalCloud,
+    pub(crate) clock: Clock,
+    pub(crate) kinesis: aws_sdk_kinesis::Client,
+    pub(crate) s3: aws_sdk_s3::Client,
+}
+
+/// An instance of `hoard`.
+pub(crate) struct Hoard {
+    pub(crate) runtime: Runtime,
+    running: JoinSet<Result<(), Error>>,
+}
+
+/// An object of the archive, read back.
+pub(crate) struct Object {
+    pub(crate) key: String,
+    pub(crate) metadata: HashMap<String, String>,
+    pub(crate) lines: Vec<String>,
+}
+
+impl World {
+    pub(crate) async fn with_shards(shards: i32) -> Self {
+        Self::with_clock(shards, Clock::system()).await
+    }
+
+    pub(crate) async fn with_clock(shards: i32, clock: Clock) -> Self {
+        let settings = CloudSettings {
+            clock: clock.clone(),
+            ..CloudSettings::in_memory("cn-north-1")
+        };
+        let cloud = LocalCloud::start(settings).await.expect("a free port");
+        let (kinesis, s3) = clients(&cloud).await;
+        kinesis
+            .create_stream()
+            .stream_name(STREAM)
+            .shard_count(shards)
+            .send()
+            .await
+            .expect("created");
+        s3.create_bucket().bucket(BUCKET).send().await.expect("created");
+        let world = Self {
+            cloud,
+            clock,
+            kinesis,
+            s3,
+        };
+        world
+            .until("the stream is active", async || world.is_active().await)
+            .await;
+        world
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        self.cloud.faults()
+    }
+
+    /// Settings in a hurry; the validation's floors are for a service that costs money.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            stream: STREAM.to_owned(),
+            bucket: BUCKET.to_owned(),
+            prefix: "raw/".to_owned(),
+            error_prefix: "errors/".to_owned(),
+            state_prefix: "_hoard/".to_owned(),
+            start: StartPosition::TrimHorizon,
+            limits: Limits {
+                bytes: MIB,
+                age: Duration::from_millis(100),
+            },
+            compression: Compression::Gzip { level: 1 },
+            memory_budget: 4 * READ_ALLOWANCE,
+            pace: Pace {
+                behind: Duration::from_millis(10),
+                idle: Duration::from_millis(20),
+            },
+            discovery_interval: Duration::from_millis(100),
+        }
+    }
+
+    /// Starts an instance with a runtime of its own.
+    pub(crate) fn start(&self, config: Config) -> Hoard {
+        let runtime = Runtime::new("hoard");
+        let mut running = JoinSet::new();
+        let (kinesis, s3) = (self.kinesis.clone(), self.s3.clone());
+        running.spawn(hoard::run(config, kinesis, s3, runtime.clone()));
+        Hoard { runtime, running }
+    }
+
+    /// Sends events numbered so; each has a partition key of its own.
+    pub(crate) async fn send(&self, numbers: std::ops::Range<usize>) {
+        let records: Vec<_> = numbers
+            .map(|n| format!("{{\"n\":{n},\"text\":\"a play of a song\"}}").into_bytes())
+            .collect();
+        self.send_raw(&records).await;
+    }
+
+    /// Sends these bytes.
+    pub(crate) async fn send_raw(&self, records: &[Vec<u8>]) {
+        for chunk in records.chunks(500) {
+            let entries = chunk.iter().enumerate().map(|(n, data)| {
+                let key = format!("{:x}-{n}", crc64_nvme(data));
+                let entry = PutRecordsRequestEntry::builder().partition_key(key);
+                entry.data(Blob::new(data.clone())).build().expect("complete")
+            });
+            let request = self
+                .kinesis
+                .put_records()
+                .stream_name(STREAM)
+                .set_records(Some(entries.collect()));
+            let answer = request.send().await.expect("published");
+            assert_eq!(answer.failed_record_count, Some(0));
+        }
+    }
+
+    /// Waits until the condition holds.
+    pub(crate) async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let waiting = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("waited in vain: {what}"));
+    }
+
+    /// Waits until so many lines are in the archive.
+    pub(crate) async fn until_archived(&self, lines: usize) {
+        self.until(&format!("{lines} lines are archived"), async || {
+            self.lines_count("raw/").await >= lines
+        })
+        .await;
+    }
+
+    /// Waits until a fault has fired so often on S3's PutObject.
+    pub(crate) async fn until_injected(&self, operation: &str, times: u64) {
+        let what = format!("{times} faults on {operation}");
+        self.until(&what, async || self.faults().injected(operation) >= times)
+            .await;
+    }
+
+    pub(crate) async fn lines_count(&self, prefix: &str) -> usize {
+        self.objects(prefix)
+            .await
+            .iter()
+            .map(|object| object.lines.len())
+            .sum()
+    }
+
+    /// The archive's objects under a prefix.
+    pub(crate) async fn objects(&self, prefix: &str) -> Vec<Object> {
+        let mut objects = Vec::new();
+        for key in self.keys(prefix).await {
+            let answer = self
+                .s3
+                .get_object()
+                .bucket(BUCKET)
+                .key(&key)
+                .send()
+                .await
+                .expect("readable");
+            assert_eq!(
+                answer.content_encoding, None,
+                "{key}: readers get the bytes that were stored"
+            );
+            let metadata = answer.metadata.unwrap_or_default();
+            let body = answer.body.collect().await.expect("whole").into_bytes();
+            let text = if key.ends_with(".gz") {
+                let mut text = String::new();
+                MultiGzDecoder::new(&body[..])
+                    .read_to_string(&mut text)
+                    .expect("gzip");
+                text
+            } else {
+                String::from_utf8(body.to_vec()).expect("UTF-8")
+            };
+            assert!(text.ends_with('\n'), "{key}: the last line is ended too");
+            assert_eq!(
+                metadata["uncompressed-crc64nvme"],
+                crc_to_hex(crc64_nvme(text.as_bytes())),
+                "{key}"
+            );
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            assert_eq!(metadata["record-count"], lines.len().to_string(), "{key}");
+            objects.push(Object { key, metadata, lines });
+        }
+        objects
+    }
+
+    pub(crate) async fn keys(&self, prefix: &str) -> Vec<String> {
+        let pages = self
+            .s3
+            .list_objects_v2()
+            .bucket(BUCKET)
+            .prefix(prefix)
+            .into_paginator()
+            .send();
+        let pages: Vec<_> = pages.try_collect().await.expect("listed");
+        let objects = pages
+            .into_iter()
+            .flat_map(|page| page.contents.unwrap_or_default());
+        objects.filter_map(|object| object.key).collect()
+    }
+
+    /// A shard's state, as it lies in the bucket.
+    pub(crate) async fn state(&self, shard: &str) -> Option<ShardState> {
+        let key = format!("_hoard/{STREAM}/{shard}.json");
+        let answer = self.s3.get_object().bucket(BUCKET).key(key).send().await.ok()?;
+        let body = answer.body.collect().await.expect("whole").into_bytes();
+        Some(serde_json::from_slice(&body).expect("a state"))
+    }
+
+    /// The shards that the stream has now, closed ones included.
+    pub(crate) async fn shard_ids(&self) -> Vec<String> {
+        let answer = self
+            .kinesis
+            .list_shards()
+            .stream_name(STREAM)
+            .send()
+            .await
+            .expect("listed");
+        answer
+            .shards()
+            .iter()
+            .map(|shard| shard.shard_id().to_owned())
+            .collect()
+    }
+
+    /// What the stream holds, read by other means than the code under test.
+    pub(crate) async fn records(&self, shard: &str) -> Vec<Vec<u8>> {
+        let request = self
+            .kinesis
+            .get_shard_iterator()
+            .stream_name(STREAM)
+            .shard_id(shard);
+        let answer = request
+            .shard_iterator_type(ShardIteratorType::TrimHorizon)
+            .send()
+            .await;
+        let mut iterator = answer.expect("an iterator").shard_iterator;
+        let mut records = Vec::new();
+        while let Some(current) = iterator {
+            let answer = self
+                .kinesis
+                .get_records()
+                .shard_iterator(current)
+                .send()
+                .await
+                .expect("records");
+            let is_up_to_date = answer.millis_behind_latest == Some(0);
+            records.extend(answer.records.into_iter().map(|record| record.data.into_inner()));
+            iterator = answer.next_shard_iterator.filter(|_| !is_up_to_date);
+        }
+        records
+    }
+
+    /// The predicate: per shard, the lines of the archive in the order of their objects are exactly
+    /// the stream's good records in their order, the error lines exactly the bad ones, and the
+    /// objects' ranges of sequence numbers do not overlap.
+    pub(crate) async fn assert_exact(&self) {
+        let mut lines = by_shard(self.objects("raw/").await);
+        let mut errors = by_shard(self.objects("errors/").await);
+        for shard in self.shard_ids().await {
+            let records = self.records(&shard).await;
+            let (good, bad): (Vec<_>, Vec<_>) = records.into_iter().partition(|data| is_object(data));
+            let archived = lines.remove(&shard).unwrap_or_default();
+            let archived: Vec<_> = archived.into_iter().map(String::into_bytes).collect();
+            assert!(
+                archived == good,
+                "{shard}: {} lines for {} records",
+                archived.len(),
+                good.len()
+            );
+            let kept: Vec<_> = errors
+                .remove(&shard)
+                .unwrap_or_default()
+                .iter()
+                .map(|line| raw_data(line))
+                .collect();
+            assert!(
+                kept == bad,
+                "{shard}: {} error lines for {} bad records",
+                kept.len(),
+                bad.len()
+            );
+        }
+        assert!(
+            lines.is_empty() && errors.is_empty(),
+            "objects of shards that the stream does not have"
+        );
+    }
+
+    async fn is_active(&self) -> bool {
+        let answer = self
+            .kinesis
+            .describe_stream_summary()
+            .stream_name(STREAM)
+            .send()
+            .await;
+        let summary = answer
+            .expect("described")
+            .stream_description_summary
+            .expect("a summary");
+        summary.stream_status().as_str() == "ACTIVE"
+    }
+
+    /// Waits until the stream takes changes again.
+    pub(crate) async fn until_active(&self) {
+        self.until("the stream is active", async || self.is_active().await)
+            .await;
+    }
+}
+
+impl Hoard {
+    /// Drains, and expects that to go well.
+    pub(crate) async fn stop(mut self) {
+        self.runtime.shutdown.request();
+        self.ended().await.expect("drained");
+    }
+
+    /// Waits for the end without asking for it.
+    pub(crate) async fn ended(&mut self) -> Result<(), Error> {
+        let ended = tokio::time::timeout(PATIENCE, self.running.join_next()).await;
+        ended.expect("ends in time").expect("one task").expect("no panic")
+    }
+
+    /// As `kill -9`: every task of the instance is gone wherever it was, its connections closed.
+    pub(crate) async fn kill(mut self) {
+        self.running.shutdown().await;
+    }
+
+    /// A metric's value; all labels must be given in order: `name{a="b"}`.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = TextEncoder::new()
+            .encode_to_string(&self.runtime.registry.gather())
+            .expect("text");
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+}
+
+pub(crate) fn sequence(text: &str) -> SequenceNumber {
+    SequenceNumber::try_from(text.to_owned()).expect("a sequence number")
+}
+
+async fn clients(cloud: &LocalCloud) -> (aws_sdk_kinesis::Client, aws_sdk_s3::Client) {
+    let account = cloud.account();
+    let (id, secret) = (account.access_key_id.clone(), account.secret_access_key.clone());
+    let endpoint = aws_clients::Endpoint {
+        region: Some(account.region.clone()),
+        endpoint_url: Some(cloud.endpoint_url()),
+        credentials: Some(aws_clients::Credentials::new(id, secret, None, None, "test")),
+        ..Default::default()
+    };
+    let config = aws_clients::load(&endpoint).await;
+    (aws_clients::kinesis(&config), aws_clients::s3(&config))
+}
+
+/// Lines by shard, the objects of each in order of their first record.
+fn by_shard(mut objects: Vec<Object>) -> BTreeMap<String, Vec<String>> {
+    objects.sort_by_key(|object| sequence(&object.metadata["first-sequence-number"]));
+    let mut last_of: HashMap<String, SequenceNumber> = HashMap::new();
+    let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for object in objects {
+        let shard = object.metadata["shard"].clone();
+        let first = sequence(&object.metadata["first-sequence-number"]);
+        assert!(
+            last_of.get(&shard).is_none_or(|last| *last < first),
+            "{}: overlaps",
+            object.key
+        );
+        last_of.insert(shard.clone(), sequence(&object.metadata["last-sequence-number"]));
+        lines.entry(shard).or_default().extend(object.lines);
+    }
+    lines
+}
+
+fn is_object(data: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(data).is_ok_and(|value| value.is_object())
+}
+
+fn raw_data(error_line: &str) -> Vec<u8> {
+    let line: serde_json::Value = serde_json::from_str(error_line).expect("JSON");
+    STANDARD
+        .decode(line["rawdata"].as_str().expect("text"))
+        .expect("base64")
+}
