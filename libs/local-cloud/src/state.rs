@@ -198,9 +198,18 @@ impl State {
 
     /// All entries of a table in the order of their keys.
     pub(crate) fn scan(&self, table: Table) -> impl Iterator<Item = Result<Entry, StateError>> + use<> {
+        self.scan_prefix(table, &[])
+    }
+
+    /// The entries whose keys begin with `prefix`, in the order of their keys.
+    pub(crate) fn scan_prefix(
+        &self,
+        table: Table,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<Entry, StateError>> + use<> {
         self.store
             .as_ref()
-            .map(|store| store.table(table).iter())
+            .map(|store| store.table(table).prefix(prefix))
             .into_iter()
             .flatten()
             .map(|guard| {

@@ -1,10 +1,37 @@
 //! S3: protocol and signatures by `s3s`, everything that they mean by us.
+//!
+//! `access` lets a request in and asks the fault rules; `operations` names what is emulated and
+//! leads to one file for each group of operations (`bucket`, `write`, `read`, `list`, `multipart`,
+//! `remove`, `tagging`). Bodies are received outside any lock (`body`); what becomes visible is
+//! decided in `commit`, under one lock.
+
+mod access;
+mod body;
+mod bucket;
+mod catalogue;
+mod checksum;
+mod commit;
+mod condition;
+mod layout;
+mod list;
+mod multipart;
+mod notification;
+mod operations;
+mod read;
+mod record;
+mod remove;
+mod tagging;
+mod write;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Error, s3_error};
 
 use crate::account::Account;
 use crate::fault::Faults;
@@ -12,36 +39,113 @@ use crate::server::{Body, full};
 use crate::sqs::Sqs;
 use crate::state::{State, StateError};
 
+use access::{Access, Credentials};
+use body::Bodies;
+use catalogue::Catalogue;
+use layout::Layout;
+
 /// The buckets of one account.
-pub(crate) struct S3 {}
+pub(crate) struct S3 {
+    service: S3Service,
+    backend: Arc<Backend>,
+}
+
+/// What all operations share.
+struct Backend {
+    account: Account,
+    state: State,
+    sqs: Arc<Sqs>,
+    bodies: Bodies,
+    catalogue: Mutex<Catalogue>,
+}
+
+impl Backend {
+    /// S3's one lock; never held while a body is read or written.
+    fn lock(&self) -> MutexGuard<'_, Catalogue> {
+        // A panic under the lock would leave a half-made change only in memory; a development
+        // cloud goes on with it.
+        self.catalogue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl S3 {
     /// The service name in credential scopes and fault rules.
     pub(crate) const NAME: &'static str = "s3";
 
+    /// Reads back what the state holds. With a data folder, bodies are files in it.
     pub(crate) fn open(
-        _account: &Account,
-        _state: &State,
-        _faults: &Faults,
-        _sqs: Arc<Sqs>,
-        _data_folder: Option<&Path>,
+        account: &Account,
+        state: &State,
+        faults: &Faults,
+        sqs: Arc<Sqs>,
+        data_folder: Option<&Path>,
     ) -> Result<Self, StateError> {
-        Ok(Self {})
+        let bodies = data_folder.map_or(Bodies::Memory, |folder| Bodies::Folder(Layout::new(folder)));
+        let catalogue = Mutex::new(Catalogue::load(state, &bodies)?);
+        let backend = Backend {
+            account: account.clone(),
+            state: state.clone(),
+            sqs,
+            bodies,
+            catalogue,
+        };
+        backend.deliver_outbox()?;
+        let backend = Arc::new(backend);
+        let mut service = S3ServiceBuilder::new(operations::Operations(Arc::clone(&backend)));
+        service.set_auth(Credentials::of(account));
+        service.set_access(Access::new(account, faults));
+        Ok(Self {
+            service: service.build(),
+            backend,
+        })
     }
 
     pub(crate) fn bucket_count(&self) -> usize {
-        0
+        self.backend.lock().buckets.len()
     }
 
-    pub(crate) async fn answer(&self, _request: Request<Incoming>) -> Response<Body> {
-        access_denied()
+    /// Answers one request; errors are answers too.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let mut response = match self.service.call(request.map(s3s::Body::from)).await {
+            Ok(response) => response.map(|body| body.boxed_unsync()),
+            Err(error) => {
+                tracing::error!(?error, "an S3 answer could not be written");
+                error_response(s3_error!(InternalError, "The answer could not be written."))
+            }
+        };
+        match response.status() {
+            StatusCode::NOT_IMPLEMENTED => {
+                tracing::warn!(%method, path, "an S3 operation or option that is not emulated was called");
+            }
+            // These have no body by definition, and the error that they come from has one.
+            StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT => {
+                *response.body_mut() = full("");
+                response.headers_mut().remove(CONTENT_LENGTH);
+            }
+            _ => {}
+        }
+        let request_id = uuid::Uuid::new_v4().simple().to_string()[..16].to_ascii_uppercase();
+        if let Ok(value) = HeaderValue::try_from(request_id) {
+            response.headers_mut().insert("x-amz-request-id", value);
+        }
+        response
     }
 }
 
+/// For a request without a credential.
 pub(crate) fn access_denied() -> Response<Body> {
-    let mut response = Response::new(full(
-        "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
-    ));
-    *response.status_mut() = StatusCode::FORBIDDEN;
-    response
+    error_response(s3_error!(AccessDenied, "Access Denied"))
+}
+
+fn error_response(error: S3Error) -> Response<Body> {
+    match error.to_http_response() {
+        Ok(response) => response.map(|body| body.boxed_unsync()),
+        Err(error) => {
+            tracing::error!(?error, "an S3 error could not be written");
+            let mut response = Response::new(full(""));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        }
+    }
 }
