@@ -147,7 +147,7 @@ impl LocalCloud {
         }
         let faults = Faults::seeded(seed);
         let kinesis = Kinesis::open(&account, &state, &clock, kinesis_limits)?;
-        let sqs = Arc::new(Sqs::open(&account, &state, &faults, &endpoint_url)?);
+        let sqs = Arc::new(Sqs::open(&account, &state, &clock, &endpoint_url)?);
         let s3 = S3::open(
             &account,
             &state,
