@@ -35,7 +35,7 @@ enum State {
 pub(crate) enum Admission {
     /// As much as can start.
     All,
-    /// One message, and only while no other is in hand.
+    /// One message at a time.
     Probe,
     /// Nothing until then.
     WaitUntil(Instant),

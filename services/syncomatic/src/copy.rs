@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use aws_clients::{Failure, classify};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
@@ -43,6 +44,8 @@ pub(crate) struct Copier {
     pub(crate) source: Client,
     pub(crate) source_bucket: String,
     pub(crate) destination: Client,
+    /// The destination again, for writes: [`without_read_timeout`].
+    pub(crate) uploads: Client,
     pub(crate) destination_bucket: String,
     pub(crate) progress_deadline: Duration,
     pub(crate) budget: Budget,
@@ -90,12 +93,15 @@ impl Copier {
         .to_string();
         let metadata = marked(object.metadata.take().unwrap_or_default(), marker)?;
         let tagging = match object.tag_count {
-            Some(1..) => Some(self.tags(plan).await?),
+            Some(1..) => match self.tags(plan).await? {
+                Some(tags) => Some(tags),
+                None => return Ok(Written::Overtaken),
+            },
             _ => None,
         };
         let body = std::mem::take(&mut object.body);
         let put = self
-            .destination
+            .uploads
             .put_object()
             .bucket(&self.destination_bucket)
             .key(plan.destination_key);
@@ -151,25 +157,44 @@ impl Copier {
         }
     }
 
-    /// The source object's tags, as PutObject takes them.
-    async fn tags(&self, plan: &Plan<'_>) -> Result<String, CopyFailure> {
+    /// The source object's tags, as PutObject takes them; `None` if it is no longer there.
+    async fn tags(&self, plan: &Plan<'_>) -> Result<Option<String>, CopyFailure> {
         let request = self
             .source
             .get_object_tagging()
             .bucket(&self.source_bucket)
             .key(plan.source_key);
-        let answer = request
+        let tags = match request
             .set_version_id(plan.source.version_id.clone())
             .send()
-            .await;
-        let tags = answer.map_err(|error| CallFailure::new(At::Source, "GetObjectTagging", &error))?;
+            .await
+        {
+            Ok(tags) => tags.tag_set,
+            Err(error) if classify(&error) == Failure::NotFound => return Ok(None),
+            Err(error) => return Err(CallFailure::new(At::Source, "GetObjectTagging", &error).into()),
+        };
         let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
         let pairs = tags
-            .tag_set
             .iter()
             .map(|tag| format!("{}={}", encode(&tag.key), encode(&tag.value)));
-        Ok(pairs.collect::<Vec<_>>().join("&"))
+        Ok(Some(pairs.collect::<Vec<_>>().join("&")))
     }
+}
+
+/// A client whose calls may take as long as their bodies need. The SDK's read time-out counts from the
+/// start of a request to its answer, the whole upload included; [`Progress`] is what notices a copy
+/// that has stopped.
+pub(crate) fn without_read_timeout(client: &Client) -> Client {
+    let timeouts = client
+        .config()
+        .timeout_config()
+        .map(TimeoutConfig::to_builder)
+        .unwrap_or_default();
+    let config = client
+        .config()
+        .to_builder()
+        .timeout_config(timeouts.disable_read_timeout().build());
+    Client::from_conf(config.build())
 }
 
 fn with_condition(put: PutObjectFluentBuilder, replaces: Option<&str>) -> PutObjectFluentBuilder {

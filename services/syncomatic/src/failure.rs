@@ -43,13 +43,23 @@ impl CallFailure {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+        let failure = classify(error);
+        // S3's own message is left out: a refusal quotes the object's ARN, and with it the key.
+        let (code, detail) = match error.as_service_error() {
+            Some(service) => {
+                let code = service.code().unwrap_or_default();
+                let request = service.meta().extra("aws_request_id").unwrap_or("unknown");
+                let shown = if code.is_empty() { failure.as_str() } else { code };
+                (code.to_owned(), format!("{shown} (request {request})"))
+            }
+            None => (String::new(), describe(error)),
+        };
         Self {
             at,
             operation,
-            failure: classify(error),
-            code: code.unwrap_or_default().to_owned(),
-            detail: describe(error),
+            failure,
+            code,
+            detail,
         }
     }
 
@@ -104,8 +114,11 @@ pub(crate) enum Remedy {
 impl CopyFailure {
     pub(crate) fn remedy(&self) -> Remedy {
         match self {
-            Self::Stream(_) | Self::Digest(_) | Self::Stalled | Self::Unproven(_) => Remedy::Retry,
-            Self::StillChanging(_) => Remedy::Leave,
+            Self::Stream(_)
+            | Self::Digest(_)
+            | Self::Stalled
+            | Self::Unproven(_)
+            | Self::StillChanging(_) => Remedy::Retry,
             Self::TooLarge(_) | Self::MetadataTooLarge(_) | Self::Archived => Remedy::Reject,
             Self::Call(call) => match call.failure {
                 // NotFound is the bucket: of an object, `converge` makes a decision and no failure.

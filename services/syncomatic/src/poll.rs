@@ -33,6 +33,58 @@ pub(crate) struct Poll {
     pub(crate) latch: Latch,
 }
 
+/// Places for messages in hand.
+struct Permits {
+    messages: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
+}
+
+/// A place; dropping it frees it.
+struct Place {
+    _message: OwnedSemaphorePermit,
+    _probe: Option<OwnedSemaphorePermit>,
+}
+
+impl Permits {
+    fn new(concurrency: usize) -> Self {
+        Self {
+            messages: Arc::new(Semaphore::new(concurrency)),
+            probes: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// All places that are free, up to `at_most`; waits for the first.
+    async fn all(&self, at_most: usize) -> Vec<Place> {
+        let first = acquire(&self.messages).await;
+        let more = std::iter::from_fn(|| self.messages.clone().try_acquire_owned().ok());
+        let places = std::iter::once(first).chain(more.take(at_most - 1));
+        places
+            .map(|message| Place {
+                _message: message,
+                _probe: None,
+            })
+            .collect()
+    }
+
+    /// One place, once the probe before it has ended.
+    async fn probe(&self) -> Vec<Place> {
+        let probe = Some(acquire(&self.probes).await);
+        let message = acquire(&self.messages).await;
+        vec![Place {
+            _message: message,
+            _probe: probe,
+        }]
+    }
+}
+
+async fn acquire(permits: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    permits
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed")
+}
+
 impl Poll {
     /// Receives until a drain is requested, starting `handle` for each message, and then waits for
     /// those in hand. `handle` is told by the token when it has to give up.
@@ -45,7 +97,7 @@ impl Poll {
     {
         self.metrics.in_flight_messages_max(self.concurrency);
         self.latch.open();
-        let permits = Arc::new(Semaphore::new(self.concurrency));
+        let permits = Permits::new(self.concurrency);
         let give_up = CancellationToken::new();
         let mut in_hand = Tasks::new(self.shutdown.clone());
         let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
@@ -108,29 +160,20 @@ impl Poll {
     }
 
     /// Places for as many messages as may be received now, one at least.
-    async fn places(&self, permits: &Arc<Semaphore>) -> Vec<OwnedSemaphorePermit> {
+    async fn places(&self, permits: &Permits) -> Vec<Place> {
         loop {
-            match self.circuit.admission() {
-                Admission::WaitUntil(until) => tokio::time::sleep_until(until).await,
-                Admission::Probe => {
-                    // All places together: no other message is in hand beside the probe.
-                    let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
-                    let Ok(mut all) = permits.clone().acquire_many_owned(all).await else {
-                        continue; // never closed
-                    };
-                    if self.circuit.admission() == Admission::Probe {
-                        return all.split(1).into_iter().collect();
-                    }
+            let admission = self.circuit.admission();
+            let places = match admission {
+                Admission::WaitUntil(until) => {
+                    tokio::time::sleep_until(until).await;
+                    continue;
                 }
-                Admission::All => {
-                    let Ok(first) = permits.clone().acquire_owned().await else {
-                        continue; // never closed
-                    };
-                    if self.circuit.admission() == Admission::All {
-                        let more = std::iter::from_fn(|| permits.clone().try_acquire_owned().ok());
-                        return std::iter::once(first).chain(more.take(BATCH_MAX - 1)).collect();
-                    }
-                }
+                Admission::Probe => permits.probe().await,
+                Admission::All => permits.all(BATCH_MAX).await,
+            };
+            // Waiting may have taken long.
+            if self.circuit.admission() == admission {
+                return places;
             }
         }
     }

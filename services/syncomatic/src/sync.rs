@@ -14,7 +14,7 @@ use crate::acknowledge::{Verdict, acknowledge};
 use crate::circuit::Circuit;
 use crate::config::{Config, Limits};
 use crate::converge::{Outcome, converge};
-use crate::copy::{Budget, Copier};
+use crate::copy::{Budget, Copier, without_read_timeout};
 use crate::failure::{CopyFailure, Remedy};
 use crate::metrics::Metrics;
 use crate::notification::{self, Notification, ObjectCreated, Record};
@@ -101,6 +101,7 @@ pub async fn run(
     let copier = Copier {
         source: source.s3,
         source_bucket: config.source.bucket,
+        uploads: without_read_timeout(&destination.s3),
         destination: destination.s3,
         destination_bucket: config.destination.bucket,
         progress_deadline: config.limits.progress_deadline,
