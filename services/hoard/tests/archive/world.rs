@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ShardIteratorType};
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::MultiGzDecoder;
@@ -68,7 +69,14 @@ impl World {
             .send()
             .await
             .expect("created");
-        s3.create_bucket().bucket(BUCKET).send().await.expect("created");
+        let location = CreateBucketConfiguration::builder()
+            .location_constraint(BucketLocationConstraint::CnNorth1)
+            .build();
+        let request = s3
+            .create_bucket()
+            .bucket(BUCKET)
+            .create_bucket_configuration(location);
+        request.send().await.expect("created");
         let world = Self {
             cloud,
             clock,
