@@ -25,10 +25,6 @@ impl HashKeyRange {
         end: u128::MAX,
     };
 
-    pub(crate) fn contains(&self, hash_key: u128) -> bool {
-        self.start <= hash_key && hash_key <= self.end
-    }
-
     /// Cuts the range so that the second part starts at `start`; None when a part would be empty.
     pub(crate) fn split_at(&self, start: u128) -> Option<(Self, Self)> {
         let inside = self.start < start && start <= self.end;

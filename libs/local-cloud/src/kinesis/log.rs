@@ -179,13 +179,6 @@ impl Log {
         }
     }
 
-    /// The record at an offset, if it may be read.
-    pub(crate) fn get(&self, offset: u64) -> Option<Record<'_>> {
-        self.records_from(offset.max(self.first))
-            .next()
-            .filter(|record| record.offset == offset)
-    }
-
     /// The readable records from an offset on; from the trim horizon when the offset lies before it.
     pub(crate) fn records_from(&self, offset: u64) -> impl Iterator<Item = Record<'_>> {
         let offset = offset.max(self.first);
@@ -253,13 +246,13 @@ mod tests {
         segment.push("AAA=", "a\"b", 5, 7);
         let mut log = Log::default();
         log.append(&segment);
-        let record = log.get(0).expect("just appended");
+        let record = log.records_from(0).next().expect("just appended");
         assert_eq!(
             record.json_tail,
             b"\"Data\":\"AAA=\",\"PartitionKey\":\"a\\\"b\"}"
         );
         assert_eq!((record.arrival_ms, record.payload_bytes), (7, 5));
-        assert_eq!(log.get(1), None);
+        assert_eq!(log.records_from(1).next(), None);
     }
 
     #[test]

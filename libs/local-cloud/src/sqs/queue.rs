@@ -77,7 +77,7 @@ impl Message {
     }
 
     /// The same message on arrival in a dead letter queue: its age and counts go on.
-    pub(crate) fn as_dead_letter(mut self, source_arn: String, now_ms: u64) -> Self {
+    pub(crate) fn into_dead_letter(mut self, source_arn: String, now_ms: u64) -> Self {
         self.visible_ms = now_ms;
         self.received_here = 0;
         self.last_serial = 0;

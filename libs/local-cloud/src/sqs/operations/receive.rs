@@ -61,6 +61,12 @@ struct WireMessage<'a> {
     message_attributes: MessageAttributes,
 }
 
+/// What one look at the queue found: messages that are handed out now, and when to look again.
+struct Look {
+    messages: Vec<(Receipt, Message)>,
+    next_visible_ms: Option<u64>,
+}
+
 impl Sqs {
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
     pub(crate) async fn receive_message(&self, call: &Call<'_>) -> Result<Bytes, ApiError> {
@@ -77,7 +83,10 @@ impl Sqs {
         loop {
             // Listen before looking: a message that arrives in between wakes this call too.
             let woken = arrived.notified();
-            let (messages, next_visible_ms) = self.receive(name, &input, wait_seconds > 0)?;
+            let Look {
+                messages,
+                next_visible_ms,
+            } = self.receive(name, &input, wait_seconds > 0)?;
             if !messages.is_empty() {
                 return self.received_answer(&input, &messages);
             }
@@ -99,12 +108,7 @@ impl Sqs {
     }
 
     /// One look: what can be received now, else when something may be.
-    fn receive(
-        &self,
-        name: &str,
-        input: &ReceiveMessage,
-        is_long_poll: bool,
-    ) -> Result<(Vec<(Receipt, Message)>, Option<u64>), ApiError> {
+    fn receive(&self, name: &str, input: &ReceiveMessage, is_long_poll: bool) -> Result<Look, ApiError> {
         let now_ms = self.clock.now_ms();
         let mut queues = self.lock();
         let dead_letter_queue = self.dead_letter_queue(&mut queues, name)?;
@@ -113,7 +117,10 @@ impl Sqs {
         if queue.is_over_limit(now_ms) {
             // A long poll waits for messages to be deleted instead.
             return if is_long_poll {
-                Ok((Vec::new(), queue.next_visible_ms(now_ms)))
+                Ok(Look {
+                    messages: Vec::new(),
+                    next_visible_ms: queue.next_visible_ms(now_ms),
+                })
             } else {
                 Err(over_limit())
             };
@@ -132,7 +139,10 @@ impl Sqs {
                 self.move_to(&mut queues, name, &target, number, now_ms)?;
             }
         }
-        Ok((received.messages, next_visible_ms))
+        Ok(Look {
+            messages: received.messages,
+            next_visible_ms,
+        })
     }
 
     /// Where messages of the queue go after how many receipts; None when that queue does not exist,
@@ -166,7 +176,7 @@ impl Sqs {
         let Some(message) = queue.remove(number) else {
             return Ok(());
         };
-        let dead_letter = message.clone().as_dead_letter(source_arn, now_ms);
+        let dead_letter = message.clone().into_dead_letter(source_arn, now_ms);
         if self.state.is_durable() {
             let mut batch = self.state.batch();
             store::remove_message(&mut batch, queue.id, number);

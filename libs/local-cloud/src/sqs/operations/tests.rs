@@ -22,6 +22,10 @@ struct Client {
     queue: &'static str,
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "calls read better with their input in place"
+)]
 impl Client {
     /// With one queue that has these attributes.
     fn new(attributes: Value) -> Self {
