@@ -319,4 +319,4 @@ fn bytes(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 #[path = "config/tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -67,8 +67,13 @@ impl Publisher {
         let mut queue = Queue::new(self.bounds());
         let mut calls = JoinSet::new();
         let mut accepting = true;
-        while accepting || !queue.is_empty() {
+        loop {
             self.send_due(&mut queue, &mut calls, !accepting);
+            // Asked after sending, which also gives up what waited too long: with nothing accepted
+            // and nothing queued, there is nothing left to wait for.
+            if !accepting && queue.is_empty() {
+                return Ok(());
+            }
             // With every call in use only a call that ends can change anything.
             let due = queue
                 .next_due()
@@ -85,7 +90,6 @@ impl Publisher {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
-        Ok(())
     }
 
     fn bounds(&self) -> Bounds {

@@ -1,1 +1,82 @@
+use service_runtime::settings::config_from;
 
+use super::*;
+use crate::credentials::{CredentialsFile, HashKey, issue};
+
+pub(crate) const LIMITS: Limits = Limits {
+    event_bytes: 32 << 10,
+    events: 500,
+    body_bytes: 1 << 20,
+    depth: 32,
+    body_timeout: Duration::from_secs(10),
+};
+
+/// The configuration from these flags, in addition to those that are required.
+fn config(flags: &[&str]) -> Result<Config, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hash_key, hash_key_text) = HashKey::generate();
+    let issued = issue(&hash_key, "app", "northwind", event_model::Producer::App, &["*"]);
+    let file = serde_json::to_vec(&CredentialsFile {
+        clients: vec![issued.entry],
+    })
+    .expect("JSON");
+    let write = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let credentials = write("credentials.json", &file);
+    let hash_key = write("hash-key", hash_key_text.as_bytes());
+    let mut arguments = vec![
+        "--credentials-file",
+        &credentials,
+        "--credentials-hash-key-file",
+        &hash_key,
+    ];
+    if !flags.contains(&"--stream") {
+        arguments.extend(["--stream", "events"]);
+    }
+    arguments.extend(flags);
+    config_from::<Settings>(arguments).map_err(|error| error.to_string())
+}
+
+#[test]
+fn defaults_are_valid() {
+    let config = config(&[]).expect("valid");
+    assert_eq!(config.limits.event_bytes, LIMITS.event_bytes);
+    assert_eq!(config.limits.body_bytes, LIMITS.body_bytes);
+    assert_eq!(
+        (config.publish.batch_records, config.publish.batch_bytes),
+        (500, 5 << 20)
+    );
+}
+
+#[test]
+fn contradictions_are_refused_by_the_name_of_the_flag() {
+    let cases: [(&[&str], &str); 14] = [
+        (&["--stream", ""], "--stream"),
+        (&["--stream", "a/b"], "--stream"),
+        (&["--max-event-bytes", "1MiB"], "--max-event-bytes"),
+        (&["--max-event-bytes", "1"], "--max-event-bytes"),
+        (&["--max-body-bytes", "16KiB"], "--max-body-bytes"),
+        (&["--batch-bytes", "33KiB"], "--batch-bytes"),
+        (&["--batch-bytes", "6MiB"], "--batch-bytes"),
+        (&["--in-flight-bytes", "1MiB"], "--in-flight-bytes"),
+        (&["--max-depth", "101"], "--max-depth"),
+        (&["--max-events", "0"], "--max-events"),
+        (&["--batch-records", "501"], "--batch-records"),
+        (&["--put-concurrency", "0"], "--put-concurrency"),
+        (&["--record-time-to-live", "15s"], "--record-time-to-live"),
+        (&["--country-header", "not a header"], "--country-header"),
+    ];
+    for (flags, expected) in cases {
+        let problem = config(flags).expect_err("a contradiction");
+        assert!(problem.contains(expected), "{flags:?}: {problem}");
+    }
+}
+
+#[test]
+fn missing_credentials_are_named() {
+    let error = config_from::<Settings>(["--stream", "events"]).expect_err("no credentials");
+    assert!(error.to_string().contains("--credentials-file"), "{error}");
+}

@@ -1,1 +1,165 @@
+use axum::http::HeaderValue;
+use proptest::prelude::*;
 
+use super::*;
+
+fn events(body: &str, format: Format) -> Result<Vec<&str>, Refusal> {
+    let events = decode(body.as_bytes(), format, 3)?;
+    Ok(events
+        .into_iter()
+        .map(|event| std::str::from_utf8(event).expect("UTF-8"))
+        .collect())
+}
+
+fn refused(body: &str) -> Refusal {
+    events(body, Format::Json).expect_err(body)
+}
+
+#[test]
+fn every_shape_gives_its_events_byte_for_byte() {
+    for (body, expected) in [
+        (" {\"a\": 1.0}\n", vec!["{\"a\": 1.0}"]),
+        ("{}", vec!["{}"]),
+        ("[{\"a\":\t1}, {} ]", vec!["{\"a\":\t1}", "{}"]),
+        ("[1,\"x\"]", vec!["1", "\"x\""]),
+        ("{\"events\":[{\"a\":1}]}", vec!["{\"a\":1}"]),
+        (
+            "{\"sentat\":\"2026-03-02T08:14:09Z\",\"events\":[{},{ }]}",
+            vec!["{}", "{ }"],
+        ),
+        ("{\"sentat\":\"x\"}", vec!["{\"sentat\":\"x\"}"]),
+        ("{\"a\":1,\"a\":2}", vec!["{\"a\":1,\"a\":2}"]),
+    ] {
+        assert_eq!(events(body, Format::Json), Ok(expected), "{body}");
+    }
+}
+
+#[test]
+fn ndjson_has_an_event_a_line_and_each_line_stands_for_itself() {
+    let body = "{\"a\":1}\r\n\n  {\"b\":\n{\"c\":3}";
+    assert_eq!(
+        events(body, Format::Ndjson),
+        Ok(vec!["{\"a\":1}", "{\"b\":", "{\"c\":3}"])
+    );
+}
+
+#[test]
+fn a_body_that_is_not_json_is_refused_where_it_stops_to_be() {
+    for (body, at) in [
+        ("", 0),
+        ("   ", 2),
+        ("{\"a\":1", 6),
+        ("[{},]", 4),
+        ("[{}] x", 5),
+        ("\u{feff}{}", 0),
+        ("{\"a\":1}{\"b\":2}", 7),
+        ("{\"events\":[{]}", 12),
+        ("[\n{\"a\":1},\n{\"a\" 2}\n]", 16),
+    ] {
+        let Refusal::NotJson { offset, .. } = refused(body) else {
+            panic!("{body}: not so")
+        };
+        assert!(offset.abs_diff(at) <= 1, "{body:?}: {offset}, not near {at}");
+    }
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_refused_where_they_are() {
+    let refusal = decode(b"{\"a\":\"\xff\"}", Format::Json, 3).expect_err("not UTF-8");
+    assert_eq!(
+        refusal,
+        Refusal::NotJson {
+            offset: 6,
+            problem: "not UTF-8".to_owned()
+        }
+    );
+}
+
+#[test]
+fn json_that_holds_no_events_is_refused_with_what_to_send() {
+    for (body, expected) in [
+        ("[]", NO_EVENTS),
+        ("{\"events\":[]}", NO_EVENTS),
+        ("1", SHAPES),
+        ("-1", SHAPES),
+        ("1.5", SHAPES),
+        ("true", SHAPES),
+        ("null", SHAPES),
+        ("\"canary\"", SHAPES),
+        ("{\"events\":{}}", SHAPES),
+        ("{\"events\":\"canary\"}", SHAPES),
+        ("{\"events\":[],\"eventtype\":\"play\"}", SHAPES),
+        ("{\"events\":[],\"events\":[]}", SHAPES),
+        ("{\"sentat\":\"canary\",\"events\":[{}]}", SENTAT),
+        ("{\"sentat\":5,\"events\":[{}]}", SENTAT),
+    ] {
+        assert_eq!(refused(body), Refusal::WrongShape(expected), "{body}");
+    }
+    assert_eq!(
+        events("\n \n", Format::Ndjson),
+        Err(Refusal::WrongShape(NO_EVENTS))
+    );
+}
+
+#[test]
+fn too_many_events_are_refused_in_every_shape() {
+    let refusal = Refusal::TooManyEvents { limit: 3 };
+    for body in ["[1,2,3,4]", "{\"events\":[1,2,3,4]}"] {
+        assert_eq!(refused(body), refusal, "{body}");
+    }
+    assert_eq!(events("1\n2\n3\n4\n", Format::Ndjson), Err(refusal));
+    assert_eq!(events("[1,2,3]", Format::Json).map(|events| events.len()), Ok(3));
+}
+
+#[test]
+fn deep_bodies_are_skipped_over_without_recursion() {
+    for open in ["[", "{\"a\":"] {
+        refused(&open.repeat(1_000_000));
+    }
+    let body = format!("[{}{}]", "[".repeat(300_000), "]".repeat(300_000));
+    assert_eq!(events(&body, Format::Json).map(|events| events.len()), Ok(1));
+}
+
+#[test]
+fn media_types_and_encodings_are_what_they_say() {
+    let format = |pairs: &[(header::HeaderName, &'static str)]| {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        Format::of(&headers)
+    };
+    use header::{CONTENT_ENCODING, CONTENT_TYPE};
+    for (value, expected) in [
+        ("application/json", Ok(Format::Json)),
+        ("Application/JSON; charset=UTF-8", Ok(Format::Json)),
+        ("application/json;charset=\"utf-8\"", Ok(Format::Json)),
+        ("application/x-ndjson", Ok(Format::Ndjson)),
+        ("application/json; charset=utf-16", Err(Refusal::MediaType)),
+        ("text/plain", Err(Refusal::MediaType)),
+        ("", Err(Refusal::MediaType)),
+    ] {
+        assert_eq!(format(&[(CONTENT_TYPE, value)]), expected, "{value}");
+    }
+    assert_eq!(format(&[]), Ok(Format::Json));
+    assert_eq!(format(&[(CONTENT_ENCODING, "identity")]), Ok(Format::Json));
+    assert_eq!(
+        format(&[(CONTENT_ENCODING, "gzip")]),
+        Err(Refusal::ContentEncoding)
+    );
+    let twice = [(CONTENT_ENCODING, "identity"), (CONTENT_ENCODING, "gzip")];
+    assert_eq!(format(&twice), Err(Refusal::ContentEncoding));
+}
+
+proptest! {
+    #[test]
+    fn no_text_near_to_json_makes_it_panic(body in r#"[\{\}\[\]":,\\ \na-cevnts0-9.\-]{0,60}"#) {
+        for format in [Format::Json, Format::Ndjson] {
+            match decode(body.as_bytes(), format, 3) {
+                Ok(events) => prop_assert!(!events.is_empty() && events.len() <= 3),
+                Err(Refusal::NotJson { offset, .. }) => prop_assert!(offset <= body.len()),
+                Err(_) => {}
+            }
+        }
+    }
+}
