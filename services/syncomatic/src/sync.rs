@@ -75,10 +75,10 @@ pub async fn run(
     destination: Destination,
     runtime: Runtime,
 ) -> Result<(), Error> {
-    let metrics = Arc::new(Metrics::register(&runtime.registry)?);
     let sides_latch = runtime.readiness.latch("sides");
     let queue_latch = runtime.readiness.latch("queue");
     let access_latch = runtime.readiness.latch("access");
+    let metrics = Arc::new(Metrics::register(&runtime.registry)?);
     let sides = Sides {
         config: &config,
         source: &source,

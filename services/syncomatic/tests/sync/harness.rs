@@ -23,6 +23,8 @@ pub(crate) const DESTINATION_BUCKET: &str = "events-eu";
 pub(crate) const QUEUE: &str = "new-objects";
 pub(crate) const DEAD_LETTERS: &str = "dead-letters";
 
+const RECEIVED: &str = "syncomatic_messages_received_total";
+
 /// How long anything that has to happen may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -293,8 +295,20 @@ impl Service {
         self.running.shutdown().await;
     }
 
+    /// Waits until the service has taken its latches, which it does before it registers its metrics,
+    /// and opened them.
     pub(crate) async fn until_ready(&self) {
-        until("the service is ready", async || self.runtime.readiness.is_ready()).await;
+        let begun = || {
+            self.runtime
+                .registry
+                .gather()
+                .iter()
+                .any(|family| family.name() == RECEIVED)
+        };
+        until("the service is ready", async || {
+            begun() && self.runtime.readiness.is_ready()
+        })
+        .await;
     }
 
     /// Waits until `/readyz` gives a reason that contains `part`.
