@@ -2,8 +2,9 @@
 //!
 //! Invariant: what buffers hold plus what reads in flight may bring never exceeds the budget. A read
 //! takes its [`READ_ALLOWANCE`] before it is sent; when its records are encoded, the buffer keeps
-//! what it grew by and the rest is given back. While somebody waits, the largest buffers are asked to
-//! be cut until what they hold would do; so a reader waits for a commit, never for ever.
+//! what it grew by and the rest is given back. While somebody waits and buffers leave too little room,
+//! the largest are asked to be cut; so a reader waits for a commit, never for ever. Reads in flight
+//! give back by themselves: for their sake nothing is cut.
 //!
 //! Waiters are served in order (the semaphore is fair): a large demand is not starved by small ones.
 //! Nobody waits while holding part of what it needs, so waiters cannot block each other.
@@ -132,31 +133,27 @@ impl Budget {
         u64::from(self.shared.limit.saturating_sub(free)) * UNIT
     }
 
-    /// Asks the largest buffers to be cut until what is free and what is coming back would serve the
-    /// most demanding waiter.
+    /// Asks the largest buffers to be cut until those that stay leave room for the most demanding
+    /// waiter, and a quarter of the budget, so that shards need not read one at a time.
     fn relieve(&self, state: &mut State) {
         let Some(needed) = state.waiting.values().max().copied() else {
             return;
         };
-        let free = u32::try_from(self.shared.units.available_permits()).unwrap_or(u32::MAX);
-        let returning: u32 = state
-            .leases
-            .values()
-            .filter(|lease| lease.returning)
-            .map(|lease| lease.held)
-            .sum();
-        let mut promised = free.saturating_add(returning);
-        while promised < needed {
+        let room = needed.max(self.shared.limit / 4);
+        let staying = |state: &State| -> u32 {
+            let leases = state.leases.values().filter(|lease| !lease.returning);
+            leases.map(|lease| lease.held).sum()
+        };
+        while self.shared.limit.saturating_sub(staying(state)) < room {
             let candidates = state
                 .leases
                 .values_mut()
                 .filter(|lease| !lease.returning && lease.held > 0);
             let Some(largest) = candidates.max_by_key(|lease| lease.held) else {
-                return; // all of it is in reads in flight, which give back soon
+                return;
             };
             largest.returning = true;
             largest.asked.notify_one();
-            promised = promised.saturating_add(largest.held);
         }
     }
 
@@ -344,20 +341,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_that_gave_up_asks_for_nothing() {
+    async fn reads_in_flight_come_back_without_a_cut() {
+        let budget = budget(100);
+        let lease = filled(&budget, 50).await;
+        let in_flight = budget.acquire(40 * 1024).await;
+        let mut waiter = std::pin::pin!(budget.acquire(40 * 1024));
+        assert!(waiter.as_mut().now_or_never().is_none());
+        assert!(lease.asked_to_cut().now_or_never().is_none());
+        drop(in_flight);
+        assert!(waiter.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_buffer_that_grows_while_somebody_waits_is_asked_then() {
         let budget = budget(100);
         let mut lease = filled(&budget, 50).await;
-        let held = budget.acquire(50 * 1024).await;
-        assert!(budget.acquire(1024).now_or_never().is_none());
+        let in_flight = budget.acquire(40 * 1024).await;
+        let mut waiter = std::pin::pin!(budget.acquire(40 * 1024));
+        assert!(waiter.as_mut().now_or_never().is_none());
+        lease.settle(90 * KIB, in_flight);
         lease
             .asked_to_cut()
             .now_or_never()
-            .expect("asked while somebody waited");
-        lease.release();
-        let _lease = filled(&budget, 50).await;
-        assert!(budget.lock().waiting.is_empty());
-        drop(held);
-        assert_eq!(budget.used(), 50 * 1024);
+            .expect("10 KiB are left and 40 are wanted");
+    }
+
+    #[tokio::test]
+    async fn a_waiter_that_gave_up_asks_for_nothing() {
+        let budget = budget(100);
+        let mut lease = filled(&budget, 40).await;
+        let in_flight = budget.acquire(60 * 1024).await;
+        assert!(budget.acquire(60 * 1024).now_or_never().is_none(), "and gives up");
+        lease.settle(90 * KIB, in_flight);
+        assert!(lease.asked_to_cut().now_or_never().is_none());
     }
 
     #[tokio::test]

@@ -68,7 +68,15 @@ impl Committer {
 
         let freshness = start::now().as_millis() - span.first_arrival.as_millis();
         self.metrics.cut(cause, span.records, freshness);
-        tracing::debug!(shard = %claim.shard(), cause = cause.as_str(), records = span.records, first = %span.first, last = %span.last, "committed");
+        for object in &pending.objects {
+            tracing::info!(
+                key = object.key,
+                lines = object.lines,
+                bytes = object.stored_bytes,
+                cause = cause.as_str(),
+                "committed"
+            );
+        }
         Ok(())
     }
 

@@ -51,6 +51,9 @@ pub use service::run;
 /// Builds the clients by the SDK's own conventions (`AWS_REGION`, `AWS_PROFILE`,
 /// `AWS_ENDPOINT_URL[_KINESIS|_S3]`, the standard credential chain) and archives until a drain is
 /// asked for.
+///
+/// # Errors
+/// Those of [`run`].
 pub async fn serve(config: Config, runtime: Runtime) -> Result<(), Error> {
     let aws = aws_clients::load(&aws_clients::Endpoint::default()).await;
     run(config, aws_clients::kinesis(&aws), aws_clients::s3(&aws), runtime).await

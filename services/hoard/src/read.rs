@@ -148,10 +148,7 @@ impl Reader {
     fn fail(&mut self, failed: &FailedCall) {
         let pause = self.retry_read.pause(failed);
         self.next_call = self.next_call.max(Instant::now() + pause);
-        if matches!(
-            failed.failure,
-            Failure::Invalid | Failure::NotFound | Failure::Conflict
-        ) {
+        if matches!(failed.failure, Failure::Invalid | Failure::NotFound) {
             self.iterator = None;
         }
     }

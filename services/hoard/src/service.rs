@@ -26,6 +26,10 @@ use crate::store::Store;
 
 /// Archives the stream until a drain is asked for. Returns when everything that was read is committed,
 /// or on an error that trying again will not cure.
+///
+/// # Errors
+/// The stream or the bucket is not there or denied, the bucket does not honour conditional writes, a
+/// metric is registered already, a task panicked, or the drain deadline passed.
 pub async fn run(
     config: Config,
     kinesis: KinesisClient,

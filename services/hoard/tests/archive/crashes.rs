@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hoard::Error;
 use local_cloud::Rule;
 
 use crate::world::World;
@@ -227,5 +228,22 @@ async fn a_storm_of_faults_and_kills_loses_and_doubles_nothing() {
     let hoard = world.start(config);
     world.until_archived(1200).await;
     hoard.stop().await;
+    world.assert_exact().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_cannot_finish_says_so_and_the_next_instance_finishes() {
+    let world = World::with_shards(1).await;
+    world.send(0..100).await;
+    world.faults().inject(put(OBJECT).fail(503, "ServiceUnavailable"));
+    let mut first = world.start_with_deadline(world.config(), Duration::from_millis(300));
+    world.until_injected("s3:PutObject", 1).await;
+    first.runtime.shutdown.request();
+    let error = first.ended().await.expect_err("the bucket takes nothing");
+    assert!(matches!(error, Error::NotDrained { shards: 1 }), "{error}");
+    world.faults().clear();
+    let second = world.start(world.config());
+    world.until_archived(100).await;
+    second.stop().await;
     world.assert_exact().await;
 }

@@ -118,7 +118,12 @@ impl World {
 
     /// Starts an instance with a runtime of its own.
     pub(crate) fn start(&self, config: Config) -> Hoard {
-        let runtime = Runtime::new("hoard");
+        self.start_with_deadline(config, PATIENCE)
+    }
+
+    /// The same with a drain deadline.
+    pub(crate) fn start_with_deadline(&self, config: Config, deadline: Duration) -> Hoard {
+        let runtime = Runtime::with_drain_deadline("hoard", deadline);
         let mut running = JoinSet::new();
         let (kinesis, s3) = (self.kinesis.clone(), self.s3.clone());
         running.spawn(hoard::run(config, kinesis, s3, runtime.clone()));
@@ -171,7 +176,7 @@ impl World {
         .await;
     }
 
-    /// Waits until a fault has fired so often on S3's PutObject.
+    /// Waits until faults have fired so often on an operation.
     pub(crate) async fn until_injected(&self, operation: &str, times: u64) {
         let what = format!("{times} faults on {operation}");
         self.until(&what, async || self.faults().injected(operation) >= times)
