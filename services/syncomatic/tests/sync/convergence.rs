@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use aws_sdk_s3::types::{BucketVersioningStatus, ChecksumAlgorithm, VersioningConfiguration};
 use local_cloud::Rule;
+use syncomatic::verify::MARKER;
 
-use crate::harness::{Calls, SOURCE_BUCKET, World, message, record, until};
+use crate::harness::{Calls, DESTINATION_BUCKET, SOURCE_BUCKET, World, message, record, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -150,7 +152,7 @@ async fn what_stands_at_the_destination_without_proof_is_replaced() {
         .destination
         .s3
         .put_object()
-        .bucket(crate::harness::DESTINATION_BUCKET)
+        .bucket(DESTINATION_BUCKET)
         .key("a");
     put.body(b"same size".to_vec().into())
         .send()
@@ -273,5 +275,99 @@ async fn a_crash_while_writing_is_repeated() {
         world.destination_bytes("a").await.as_deref(),
         Some(b"in the end".as_slice())
     );
+    service.stop().await.expect("drained");
+}
+
+/// The destination's ETag is the same before and after, so that the write's condition holds; only the
+/// look after the write finds that the source has changed back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_changes_back_while_it_is_written_wins() {
+    let world = World::new().await;
+    let service = world.run(world.config());
+    world.put_source("a", "content A").await;
+    until("A is copied", async || service.records("copied") == 1).await;
+
+    world
+        .europe
+        .faults()
+        .inject(Rule::on("s3:PutObject").times(1).delay(SECOND));
+    world.put_source("a", "content B").await;
+    until("B is being written", async || {
+        world.europe.faults().injected("s3:PutObject") == 1
+    })
+    .await;
+    world.put_source("a", "content A").await;
+    until("A is found in place", async || {
+        service.records("already_there") == 1
+    })
+    .await;
+    world.until_queue_is_empty().await;
+    assert_eq!(
+        world.destination_bytes("a").await.as_deref(),
+        Some(b"content A".as_slice())
+    );
+    service.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_were_changed_under_a_true_marker_are_replaced() {
+    let world = World::new().await;
+    let service = world.run(world.config());
+    world.put_source("a", "true bytes").await;
+    world.until_queue_is_empty().await;
+    let copied = world.get_destination("a").await.expect("copied");
+    let put = world
+        .destination
+        .s3
+        .put_object()
+        .bucket(DESTINATION_BUCKET)
+        .key("a");
+    let put = put
+        .set_metadata(copied.metadata)
+        .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme);
+    put.body(b"FALSE BYTE".to_vec().into())
+        .send()
+        .await
+        .expect("stored");
+
+    world.send(&message(&[record(SOURCE_BUCKET, "a")])).await;
+    until("it is copied again", async || service.records("copied") == 2).await;
+    assert_eq!(
+        world.destination_bytes("a").await.as_deref(),
+        Some(b"true bytes".as_slice())
+    );
+    service.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_versioned_source_is_read_by_version_and_ends_with_the_latest() {
+    let world = World::new().await;
+    let enabled = VersioningConfiguration::builder()
+        .status(BucketVersioningStatus::Enabled)
+        .build();
+    let request = world.source.s3.put_bucket_versioning().bucket(SOURCE_BUCKET);
+    request
+        .versioning_configuration(enabled)
+        .send()
+        .await
+        .expect("versions");
+    let service = world.run(world.config());
+    service.until_ready().await;
+    world
+        .china
+        .faults()
+        .inject(Rule::on("s3:GetObject").times(1).delay(SECOND));
+    world.put_source("a", "first").await;
+    until("the first is being read", async || {
+        world.china.faults().injected("s3:GetObject") == 1
+    })
+    .await;
+    let second = world.put("a", "second").send().await.expect("stored");
+    world.until_queue_is_empty().await;
+    let arrived = world.get_destination("a").await.expect("copied");
+    let marker = &arrived.metadata.as_ref().expect("metadata")[MARKER];
+    let version = second.version_id.expect("a version");
+    assert!(marker.contains(&format!("version={version} ")), "{marker}");
+    assert_eq!(arrived.body.collect().await.expect("a body").to_vec(), b"second");
     service.stop().await.expect("drained");
 }

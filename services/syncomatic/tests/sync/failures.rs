@@ -83,6 +83,20 @@ async fn failures_of_either_side_are_retried_inside_the_time_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_checksum_that_the_destination_refuses_is_counted_and_tried_again() {
+    let world = World::new().await;
+    let service = world.run(world.config());
+    service.until_ready().await;
+    let fault = Rule::on("s3:PutObject").times(1).fail(400, "BadDigest");
+    world.europe.faults().inject(fault);
+    world.put_source("a", "x").await;
+    world.until_queue_is_empty().await;
+    assert_eq!(service.metric("syncomatic_checksum_mismatches_total", None), 1);
+    assert_eq!(service.records("copied"), 1);
+    service.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_the_last_try_the_message_is_left_for_redelivery() {
     let world = World::new().await;
     let mut config = world.config();

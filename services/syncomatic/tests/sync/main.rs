@@ -7,3 +7,5 @@ mod drain;
 mod failures;
 mod harness;
 mod messages;
+mod privacy;
+mod program;
