@@ -61,15 +61,6 @@ impl Account {
         }
         format!("arn:{partition}:{service}:{}:{}:{resource}", self.region, self.id)
     }
-
-    /// The domain that the partition's endpoints end in.
-    pub(crate) fn domain(&self) -> &'static str {
-        if self.partition == "aws-cn" {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        }
-    }
 }
 
 /// The secret stays out of logs and assertion messages.
