@@ -16,7 +16,7 @@ use aws_sdk_kinesis::types::{
     StreamModeDetails, StreamStatus,
 };
 
-use crate::Target;
+use crate::{Target, unique};
 
 /// How long a stream may take to become ACTIVE.
 const ACTIVE_WITHIN: Duration = Duration::from_secs(120);
@@ -27,15 +27,23 @@ const READABLE_WITHIN: Duration = Duration::from_secs(30);
 struct Stream {
     client: Client,
     name: String,
+    /// Keeps an embedded cloud running.
+    _target: Target,
 }
 
 impl Stream {
-    async fn create(shards: i32) -> Self {
+    /// A name, and clients to create a stream of that name with.
+    async fn name_one() -> Self {
         let target = Target::start().await;
-        let stream = Self {
-            client: target.kinesis(),
-            name: target.unique("stream"),
-        };
+        Self {
+            client: target.kinesis.clone(),
+            name: unique("stream"),
+            _target: target,
+        }
+    }
+
+    async fn create(shards: i32) -> Self {
+        let stream = Self::name_one().await;
         let request = stream
             .client
             .create_stream()
@@ -228,11 +236,7 @@ fn filter(kind: ShardFilterType) -> ShardFilter {
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DescribeStreamSummary.html>
 #[tokio::test]
 async fn an_on_demand_stream_begins_with_four_shards() {
-    let target = Target::start().await;
-    let stream = Stream {
-        client: target.kinesis(),
-        name: target.unique("stream"),
-    };
+    let stream = Stream::name_one().await;
     let details = StreamModeDetails::builder()
         .stream_mode(StreamMode::OnDemand)
         .build()
@@ -313,7 +317,7 @@ async fn iterators_start_where_their_type_says() {
     let records = stream.read(iterator, 3).await;
     assert_eq!(numbers(&records), written);
     assert_eq!(records[1].data().as_ref(), b"two");
-    assert_eq!(records[1].partition_key(), "key");
+    assert_eq!(records[1].partition_key(), Some("key"));
     assert!(
         written.is_sorted_by(|left, right| left < right),
         "sequence numbers increase"

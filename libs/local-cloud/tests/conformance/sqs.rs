@@ -2,6 +2,7 @@
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/>.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::Client;
@@ -11,7 +12,7 @@ use aws_sdk_sqs::types::{
     QueueAttributeName, SendMessageBatchRequestEntry,
 };
 
-use crate::Target;
+use crate::{Target, unique};
 
 /// How long a message may take to be received; well below a long poll of 20 s.
 const SOON: Duration = Duration::from_secs(15);
@@ -21,16 +22,17 @@ struct Queue {
     client: Client,
     name: String,
     url: String,
+    /// Keeps an embedded cloud running.
+    _target: Arc<Target>,
 }
 
 impl Queue {
     async fn create(attributes: &[(QueueAttributeName, &str)]) -> Self {
-        let target = Target::start().await;
-        Self::create_at(&target, attributes).await
+        Self::create_at(Arc::new(Target::start().await), attributes).await
     }
 
-    async fn create_at(target: &Target, attributes: &[(QueueAttributeName, &str)]) -> Self {
-        let (client, name) = (target.sqs(), target.unique("queue"));
+    async fn create_at(target: Arc<Target>, attributes: &[(QueueAttributeName, &str)]) -> Self {
+        let (client, name) = (target.sqs.clone(), unique("queue"));
         let mut request = client.create_queue().queue_name(&name);
         for (attribute, value) in attributes {
             request = request.attributes(attribute.clone(), *value);
@@ -41,7 +43,12 @@ impl Queue {
             .expect("a new queue")
             .queue_url
             .expect("a URL");
-        Self { client, name, url }
+        Self {
+            client,
+            name,
+            url,
+            _target: target,
+        }
     }
 
     async fn send(&self, body: &str) {
@@ -321,11 +328,11 @@ async fn a_delayed_message_comes_later() {
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html>
 #[tokio::test]
 async fn a_message_received_too_often_becomes_a_dead_letter() {
-    let target = Target::start().await;
-    let dead = Queue::create_at(&target, &[]).await;
+    let target = Arc::new(Target::start().await);
+    let dead = Queue::create_at(Arc::clone(&target), &[]).await;
     let arn = dead.attribute(QueueAttributeName::QueueArn).await;
     let policy = format!(r#"{{"deadLetterTargetArn":"{arn}","maxReceiveCount":"2"}}"#);
-    let queue = Queue::create_at(&target, &[(QueueAttributeName::RedrivePolicy, &policy)]).await;
+    let queue = Queue::create_at(target, &[(QueueAttributeName::RedrivePolicy, &policy)]).await;
     queue.send("poison").await;
     for receipt in ["1", "2"] {
         let message = queue.receive_one().await;
