@@ -3,7 +3,8 @@
 //! PutRecords may store some records of a call and refuse others, and promises no order within a
 //! call (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>). So at most
 //! one record of a key is out at any time, in one call among several: the next one of its key is
-//! held behind it until Kinesis has taken it. Other keys do not wait.
+//! held behind it until Kinesis has taken it. Other keys do not wait. The price is paid by one key
+//! alone: a device that brings a hundred events at once waits for a hundred round trips.
 //!
 //! When a record has to be given up (answered `retry`), those that wait behind it are given up with
 //! it. The client sends all of them again, and none has overtaken another.

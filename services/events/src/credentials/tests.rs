@@ -100,10 +100,10 @@ fn clients_that_cannot_be_used_are_named_by_their_place() {
         ("1 to 64 letters", |entry| entry.partner = "x".repeat(65)),
         ("one or two secrets", |entry| entry.secrets.clear()),
         ("one or two secrets", |entry| {
-            entry.secrets = vec!["00".repeat(32); 3]
+            entry.secrets = vec!["00".repeat(32); 3];
         }),
         ("64 hexadecimal digits", |entry| {
-            entry.secrets = vec!["plain-secret".to_owned()]
+            entry.secrets = vec!["plain-secret".to_owned()];
         }),
         ("allow must list", |entry| entry.allow.clear()),
         ("allow must list", |entry| entry.allow = vec!["Play".to_owned()]),

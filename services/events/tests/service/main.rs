@@ -1,0 +1,9 @@
+//! The service as its users meet it: real HTTP in front, the real SDK behind, an emulated Kinesis
+//! with faults injected on the wire.
+
+mod answers;
+mod collector;
+mod delivery;
+mod hostile;
+mod lifecycle;
+mod privacy;
