@@ -9,6 +9,9 @@ use clap::Parser;
 use local_cloud::{Account, Clock, CloudSettings, LocalCloud, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The command line is wrong (`EX_USAGE` of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+
 /// An emulated AWS (Kinesis, S3, SQS) for development and tests.
 #[derive(Parser)]
 #[command(name = "local-cloud", version)]
@@ -71,12 +74,26 @@ impl FromStr for Side {
 #[tokio::main]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match run(Arguments::parse()).await {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints help, the version, or what is wrong with the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    if error.use_stderr() || printed.is_err() {
+        ExitCode::from(EXIT_USAGE)
+    } else {
+        ExitCode::SUCCESS
     }
 }
 

@@ -8,11 +8,13 @@
 #![allow(missing_docs)]
 
 mod embedded;
+mod kinesis;
 mod notifications;
 mod s3;
 mod s3_integrity;
 mod s3_keys;
 mod s3_multipart;
+mod sqs;
 
 use std::env;
 

@@ -1,0 +1,396 @@
+//! Each fault as a real SDK client sees it.
+
+#![allow(missing_docs)]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{Blob, ByteStream};
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use local_cloud::{CloudSettings, LocalCloud, Rule};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const REGION: &str = "cn-north-1";
+const BUCKET: &str = "faults";
+
+struct Client {
+    cloud: LocalCloud,
+    s3: aws_sdk_s3::Client,
+    kinesis: aws_sdk_kinesis::Client,
+    sqs: aws_sdk_sqs::Client,
+}
+
+async fn start() -> Client {
+    let cloud = LocalCloud::start(CloudSettings::in_memory(REGION))
+        .await
+        .expect("a cloud");
+    let account = cloud.account();
+    let credentials = Credentials::new(
+        &account.access_key_id,
+        &account.secret_access_key,
+        None,
+        None,
+        "embedded",
+    );
+    macro_rules! client {
+        ($sdk:ident, $($extra:tt)*) => {
+            $sdk::Client::from_conf(
+                $sdk::Config::builder()
+                    .behavior_version(BehaviorVersion::latest())
+                    .http_client(http_client())
+                    .endpoint_url(cloud.endpoint_url())
+                    .region(Region::new(REGION))
+                    .credentials_provider(credentials.clone())
+                    .retry_config(RetryConfig::disabled())
+                    $($extra)*
+                    .build(),
+            )
+        };
+    }
+    let s3 = client!(aws_sdk_s3, .force_path_style(true));
+    let (kinesis, sqs) = (client!(aws_sdk_kinesis,), client!(aws_sdk_sqs,));
+    let location =
+        CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::CnNorth1);
+    let create = s3
+        .create_bucket()
+        .bucket(BUCKET)
+        .create_bucket_configuration(location.build());
+    create.send().await.expect("a bucket");
+    Client {
+        cloud,
+        s3,
+        kinesis,
+        sqs,
+    }
+}
+
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().build_http()
+}
+
+impl Client {
+    fn put(&self, key: &str) -> aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder {
+        self.s3
+            .put_object()
+            .bucket(BUCKET)
+            .key(key)
+            .body(ByteStream::from_static(b"0123456789"))
+    }
+
+    async fn exists(&self, key: &str) -> bool {
+        self.s3.head_object().bucket(BUCKET).key(key).send().await.is_ok()
+    }
+}
+
+/// Status and code of an answer that is an error; `None` when no answer came.
+fn answer<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(
+    result: Result<T, SdkError<E, aws_sdk_s3::config::http::HttpResponse>>,
+) -> Option<(u16, String)> {
+    let error = result.expect_err("the call fails");
+    let status = error.raw_response()?.status().as_u16();
+    let code = error
+        .as_service_error()
+        .and_then(|error| error.meta().code())
+        .unwrap_or_default();
+    Some((status, code.to_owned()))
+}
+
+#[tokio::test]
+async fn fail_answers_with_the_status_and_code_and_executes_nothing() {
+    let client = start().await;
+    let faults = client.cloud.faults();
+    faults.inject(
+        Rule::on("s3:PutObject")
+            .skip(1)
+            .times(2)
+            .fail(503, "ServiceUnavailable"),
+    );
+    faults.inject(Rule::on("kinesis:*").fail(500, "InternalFailure"));
+    faults.inject(Rule::on("sqs:ListQueues").fail(400, "Custom"));
+    client.put("first").send().await.expect("the first call passes");
+    for key in ["second", "third"] {
+        assert_eq!(
+            answer(client.put(key).send().await),
+            Some((503, "ServiceUnavailable".into()))
+        );
+        assert!(!client.exists(key).await);
+    }
+    client
+        .put("fourth")
+        .send()
+        .await
+        .expect("the rule has fired twice");
+    assert_eq!(
+        answer(client.kinesis.list_streams().send().await),
+        Some((500, "InternalFailure".into()))
+    );
+    assert_eq!(
+        answer(client.sqs.list_queues().send().await),
+        Some((400, "Custom".into()))
+    );
+    assert_eq!(faults.injected("s3:PutObject"), 2);
+    assert_eq!(faults.injected("*"), 4);
+}
+
+#[tokio::test]
+async fn throttle_is_each_services_own_error() {
+    let client = start().await;
+    client.cloud.faults().inject(Rule::on("*").throttle());
+    assert_eq!(
+        answer(client.put("key").send().await),
+        Some((503, "SlowDown".into()))
+    );
+    let kinesis = answer(client.kinesis.list_streams().send().await).expect("an answer");
+    assert!(
+        matches!(
+            kinesis.1.as_str(),
+            "LimitExceededException" | "ProvisionedThroughputExceededException"
+        ),
+        "{kinesis:?}"
+    );
+    assert_eq!(kinesis.0, 400);
+    let sqs = answer(client.sqs.list_queues().send().await).expect("an answer");
+    assert!(sqs.1.contains("Throttl"), "{sqs:?}");
+    client.cloud.faults().clear();
+    client.put("key").send().await.expect("the rules are gone");
+}
+
+#[tokio::test]
+async fn delay_waits_and_carries_on() {
+    let client = start().await;
+    let delay = Duration::from_millis(300);
+    client
+        .cloud
+        .faults()
+        .inject(Rule::on("s3:PutObject").times(1).delay(delay));
+    let begun = Instant::now();
+    client.put("key").send().await.expect("late, and stored");
+    assert!(begun.elapsed() >= delay);
+    assert!(client.exists("key").await);
+}
+
+#[tokio::test]
+async fn cut_off_executes_nothing() {
+    let client = start().await;
+    client.cloud.faults().inject(Rule::on("*").times(3).cut_off());
+    assert_eq!(answer(client.put("key").send().await), None, "no answer came");
+    assert_eq!(answer(client.kinesis.list_streams().send().await), None);
+    assert_eq!(answer(client.sqs.list_queues().send().await), None);
+    assert!(!client.exists("key").await);
+}
+
+#[tokio::test]
+async fn lose_answer_executes_the_call() {
+    let client = start().await;
+    client
+        .cloud
+        .faults()
+        .inject(Rule::on("s3:PutObject").times(1).lose_answer());
+    client
+        .cloud
+        .faults()
+        .inject(Rule::on("kinesis:CreateStream").times(1).lose_answer());
+    let create = || client.put("key").if_none_match("*");
+    assert_eq!(answer(create().send().await), None, "no answer came");
+    assert!(client.exists("key").await);
+    let again = answer(create().send().await);
+    assert_eq!(
+        again,
+        Some((412, "PreconditionFailed".into())),
+        "the retry meets its own object"
+    );
+
+    let create = || {
+        client
+            .kinesis
+            .create_stream()
+            .stream_name("lost")
+            .shard_count(1)
+            .send()
+    };
+    assert_eq!(answer(create().await), None);
+    assert_eq!(
+        answer(create().await).map(|answer| answer.1),
+        Some("ResourceInUseException".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn cut_off_answer_after_sends_so_many_bytes() {
+    let client = start().await;
+    client.put("key").send().await.expect("stored");
+    client
+        .cloud
+        .faults()
+        .inject(Rule::on("s3:GetObject").times(1).cut_off_answer_after(4));
+    let got = client
+        .s3
+        .get_object()
+        .bucket(BUCKET)
+        .key("key")
+        .send()
+        .await
+        .expect("the head of the answer");
+    assert_eq!(got.content_length(), Some(10), "the whole length was announced");
+    let mut body = got.body;
+    let mut bytes = Vec::new();
+    let error = loop {
+        match body.next().await {
+            Some(Ok(chunk)) => bytes.extend_from_slice(&chunk),
+            Some(Err(error)) => break error,
+            None => panic!("the body ended as if it were whole"),
+        }
+    };
+    assert_eq!(bytes, b"0123", "{error}");
+}
+
+#[tokio::test]
+async fn a_resource_selects_calls() {
+    let client = start().await;
+    client.cloud.faults().inject(
+        Rule::on("s3:PutObject")
+            .resource_containing("faults/2026/")
+            .throttle(),
+    );
+    client
+        .cloud
+        .faults()
+        .inject(Rule::on("sqs:*").resource_containing("unlucky").throttle());
+    client.put("2025/key").send().await.expect("another key");
+    assert!(answer(client.put("2026/key").send().await).is_some());
+    client
+        .sqs
+        .create_queue()
+        .queue_name("lucky")
+        .send()
+        .await
+        .expect("another queue");
+    assert!(answer(client.sqs.create_queue().queue_name("unlucky").send().await).is_some());
+}
+
+#[tokio::test]
+async fn a_share_of_the_records_is_throttled() {
+    let client = start().await;
+    client
+        .kinesis
+        .create_stream()
+        .stream_name("s")
+        .shard_count(1)
+        .send()
+        .await
+        .expect("a stream");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let summary = client
+            .kinesis
+            .describe_stream_summary()
+            .stream_name("s")
+            .send()
+            .await
+            .expect("a summary");
+        let status = summary
+            .stream_description_summary()
+            .expect("a summary")
+            .stream_status()
+            .as_str()
+            .to_owned();
+        if status == "ACTIVE" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the stream is {status}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    client
+        .cloud
+        .faults()
+        .inject(Rule::on("kinesis:PutRecords").times(1).throttle_records(0.3));
+    let entry = |number: usize| {
+        let entry =
+            aws_sdk_kinesis::types::PutRecordsRequestEntry::builder().partition_key(number.to_string());
+        entry
+            .data(Blob::new(number.to_string()))
+            .build()
+            .expect("an entry")
+    };
+    let put = || {
+        client
+            .kinesis
+            .put_records()
+            .stream_name("s")
+            .set_records(Some((0..100).map(entry).collect()))
+    };
+    let put_once = put().send().await.expect("an answer");
+    assert_eq!(put_once.failed_record_count(), Some(30));
+    let refused: Vec<_> = put_once
+        .records()
+        .iter()
+        .filter_map(|record| record.error_code())
+        .collect();
+    assert_eq!(refused, ["ProvisionedThroughputExceededException"; 30]);
+    assert_eq!(
+        put().send().await.expect("an answer").failed_record_count(),
+        Some(0)
+    );
+}
+
+/// Rules and their counts over HTTP, as scripts use them.
+#[tokio::test]
+async fn rules_can_be_set_over_http() {
+    let client = start().await;
+    let rule = r#"{"on":"s3:PutObject","times":1,"actions":["throttle"]}"#;
+    assert_eq!(admin(&client.cloud, "POST", "faults", rule).await.0, 201);
+    assert!(
+        admin(&client.cloud, "GET", "faults", "")
+            .await
+            .1
+            .contains("s3:PutObject")
+    );
+    assert!(answer(client.put("key").send().await).is_some());
+    assert_eq!(admin(&client.cloud, "DELETE", "faults", "").await.0, 200);
+    let (status, body) = admin(
+        &client.cloud,
+        "POST",
+        "faults",
+        r#"{"on":"s3:PutObject","actions":["explode"]}"#,
+    )
+    .await;
+    assert_eq!(status, 400);
+    assert!(body.contains("explode"), "{body}");
+    let (status, state) = admin(&client.cloud, "GET", "state", "").await;
+    assert_eq!(status, 200);
+    assert!(
+        state.contains("\"buckets\":1") && state.contains("\"faultsInjected\":1"),
+        "{state}"
+    );
+    assert_eq!(admin(&client.cloud, "GET", "health", "").await.0, 200);
+}
+
+async fn admin(cloud: &LocalCloud, method: &str, path: &str, body: &str) -> (u16, String) {
+    let address: SocketAddr = cloud
+        .endpoint_url()
+        .trim_start_matches("http://")
+        .parse()
+        .expect("an address");
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let length = body.len();
+    let request = format!(
+        "{method} /_local-cloud/{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("received");
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .expect("a status");
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned())
+        .unwrap_or_default();
+    (status, body)
+}
