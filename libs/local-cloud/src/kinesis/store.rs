@@ -162,24 +162,24 @@ pub(crate) fn load(state: &State) -> Result<Vec<Stream>, StateError> {
             offset,
         } = RecordsKey::decode(&key)
             .ok_or_else(|| corrupt("a record's key has another length".to_owned()))?;
-        let Some(log_owner) = streams
-            .get_mut(&stream)
-            .and_then(|stream| stream.shards.get_mut(shard as usize))
-        else {
+        let Some(stream) = streams.get_mut(&stream) else {
             state.remove(Table::Records, &key)?;
             continue;
         };
+        let owner = stream.shards.get_mut(shard as usize);
+        let owner =
+            owner.ok_or_else(|| corrupt(format!("there are records of shard {shard}, which is missing")))?;
         let records = Segment::decode(&value).ok_or_else(|| corrupt("records are damaged".to_owned()))?;
-        if log_owner.log.next() == 0 {
-            log_owner.log.resume_at(offset, 0);
+        if owner.log.next() == 0 {
+            owner.log.resume_at(offset, 0);
         }
-        if log_owner.log.next() != offset {
+        if owner.log.next() != offset {
             return Err(corrupt(format!(
                 "records of {} are missing before {offset}",
-                log_owner.id()
+                owner.id()
             )));
         }
-        log_owner.append_stored(&records);
+        owner.append_stored(&records);
     }
 
     for ((stream, shard), stored) in bounds {

@@ -41,6 +41,12 @@ pub(crate) struct Stream {
     open: Vec<(u128, u32)>,
 }
 
+/// Which shards there were and which of them were open: what undoes a split or merge.
+pub(crate) struct Topology {
+    shards: usize,
+    open: Vec<(u128, u32)>,
+}
+
 /// Why shards cannot be split or merged.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ReshardError {
@@ -122,6 +128,22 @@ impl Stream {
         self.shards
             .iter()
             .filter(move |shard| shard.parent == Some(parent) || shard.adjacent_parent == Some(parent))
+    }
+
+    pub(crate) fn topology(&self) -> Topology {
+        Topology {
+            shards: self.shards.len(),
+            open: self.open.clone(),
+        }
+    }
+
+    /// Takes back every split and merge since. Only before a record was put into a child.
+    pub(crate) fn undo_to(&mut self, before: Topology) {
+        self.shards.truncate(before.shards);
+        for (_, number) in &before.open {
+            self.shards[*number as usize].closed_ms = None;
+        }
+        self.open = before.open;
     }
 
     /// Closes a shard and opens two in its place, the upper one starting at the hash key, which must
@@ -304,6 +326,20 @@ mod tests {
             let ranges = open_ranges(&stream);
             prop_assert_eq!(ranges, even_ranges(to));
         }
+    }
+
+    #[test]
+    fn a_reshape_is_undone_without_a_trace() {
+        let mut stream = stream(3);
+        stream
+            .split(1, stream.shards[1].range.start + 9, 2_000)
+            .expect("an open shard");
+        let (ranges, before) = (open_ranges(&stream), stream.topology());
+        stream.reshape(7, 3_000).expect("few shards");
+        stream.undo_to(before);
+        assert_eq!((open_ranges(&stream), stream.shards.len()), (ranges, 5));
+        assert_covered(&stream);
+        assert_lineage(&stream);
     }
 
     /// Shares of 2^128 that do not divide it end a key or two apart.

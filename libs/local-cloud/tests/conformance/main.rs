@@ -9,6 +9,7 @@
 
 mod embedded;
 mod kinesis;
+mod kinesis_embedded;
 mod notifications;
 mod s3;
 mod s3_integrity;

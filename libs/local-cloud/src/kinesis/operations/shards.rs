@@ -153,7 +153,7 @@ impl Filter {
             Self::AtTrimHorizon => shard.was_open_at(horizon_ms),
             Self::FromTrimHorizon => true,
             Self::AtLatest => shard.is_open(),
-            Self::AtTime(time_ms) => shard.was_open_at(time_ms.max(horizon_ms)),
+            Self::AtTime(time_ms) => shard.was_open_at(time_ms),
             Self::FromTime(time_ms) => shard.closed_ms.is_none_or(|closed_ms| closed_ms >= time_ms),
         }
     }
@@ -373,8 +373,8 @@ impl Kinesis {
         }))
     }
 
-    /// Changes the shards of a stream. The change is stored before the stream is unlocked: nobody
-    /// puts into a child, or finds a parent closed, that a restart would undo.
+    /// Changes the shards of a stream. The change is stored before the stream is unlocked, or undone:
+    /// nobody puts into a child, or finds a parent closed, that a restart would not know of.
     fn reshard(
         &self,
         stream: StreamRef<'_>,
@@ -382,8 +382,13 @@ impl Kinesis {
     ) -> Result<(), ApiError> {
         let stream = self.find(stream)?;
         let (mut stream, now_ms) = self.enter(&stream)?;
-        change(&mut stream, now_ms).map_err(|error| self.reshard_error(&stream, &error))?;
-        self.save(&stream)
+        let before = stream.topology();
+        let changed = change(&mut stream, now_ms).map_err(|error| self.reshard_error(&stream, &error));
+        let kept = changed.and_then(|()| self.save(&stream));
+        if kept.is_err() {
+            stream.undo_to(before);
+        }
+        kept
     }
 
     fn reshard_error(&self, stream: &Stream, error: &ReshardError) -> ApiError {

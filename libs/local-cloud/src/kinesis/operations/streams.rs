@@ -372,8 +372,9 @@ impl Kinesis {
         if let Some(message) = wrong_direction(hours, stream.retention_hours, &stream.name) {
             return Err(invalid_argument(message));
         }
-        stream.retention_hours = hours;
-        self.save(&stream)?;
+        let before = std::mem::replace(&mut stream.retention_hours, hours);
+        self.save(&stream)
+            .inspect_err(|_| stream.retention_hours = before)?;
         self.trim(&mut stream, now_ms)?;
         Ok(empty_answer())
     }
@@ -387,8 +388,8 @@ impl Kinesis {
         let mut all = stream.tags.clone();
         all.extend(tags);
         check_tags(&all)?;
-        stream.tags = all;
-        self.save(&stream)?;
+        let before = std::mem::replace(&mut stream.tags, all);
+        self.save(&stream).inspect_err(|_| stream.tags = before)?;
         Ok(empty_answer())
     }
 

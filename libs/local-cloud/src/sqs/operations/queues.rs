@@ -170,9 +170,9 @@ impl Sqs {
         for (attribute, value) in &given {
             attributes.set(attribute, value)?;
         }
-        queue.attributes = attributes;
+        let before = std::mem::replace(&mut queue.attributes, attributes);
         queue.modified_ms = self.clock.now_ms();
-        self.save(queue)?;
+        self.save(queue).inspect_err(|_| queue.attributes = before)?;
         Ok(empty_answer())
     }
 
