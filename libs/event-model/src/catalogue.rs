@@ -107,6 +107,12 @@ pub enum CatalogueProblem {
         /// The field's name.
         field: String,
     },
+    /// A field holds more than one value.
+    #[error("field {field}: an event is flat, so it cannot be an object or an array")]
+    NotFlat {
+        /// The field's name.
+        field: String,
+    },
     /// A shared field is missing.
     #[error("field {field} is missing: every event type has it")]
     EnvelopeField {
@@ -308,6 +314,12 @@ fn fields(properties: &Map<String, Value>) -> Result<BTreeMap<String, Pii>, Cata
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
             return Err(CatalogueProblem::FieldName { field: field() });
+        }
+        if matches!(
+            definition.get("type").and_then(Value::as_str),
+            Some("object" | "array")
+        ) {
+            return Err(CatalogueProblem::NotFlat { field: field() });
         }
         let pii = definition
             .get("x-pii")

@@ -11,7 +11,7 @@ use service_runtime::{
     units::{parse_bytes, parse_duration},
 };
 
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, HashKey};
 
 /// The most records of a PutRecords call, the most bytes, and the most bytes of one record, partition
 /// keys included (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>).
@@ -183,7 +183,9 @@ impl program::Settings for Settings {
         self.check_sizes()?;
         self.check_counts()?;
         self.check_times()?;
-        let credentials = Credentials::read(&self.credentials_file, &self.credentials_hash_key_file)
+        let hash_key = HashKey::read(&self.credentials_hash_key_file)
+            .map_err(|error| InvalidSetting::new("--credentials-hash-key-file", error.to_string()))?;
+        let credentials = Credentials::read(&self.credentials_file, hash_key)
             .map_err(|error| InvalidSetting::new("--credentials-file", error.to_string()))?;
         Ok(Config {
             listen: self.listen,

@@ -37,6 +37,14 @@ impl HashKey {
         }
     }
 
+    /// Reads the key from its file.
+    ///
+    /// # Errors
+    /// When there is no such file, or no such key in it.
+    pub fn read(file: &Path) -> Result<Self, CredentialsError> {
+        Self::from_hex(&read(file)?)
+    }
+
     /// A new random key, and the text to put in its file.
     #[must_use]
     pub fn generate() -> (Self, String) {
@@ -206,12 +214,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Reads the credentials file and the file of the hash key.
+    /// Reads the credentials file.
     ///
     /// # Errors
-    /// What is wrong with either, without any of their content.
-    pub fn read(file: &Path, hash_key_file: &Path) -> Result<Self, CredentialsError> {
-        let hash_key = HashKey::from_hex(&read(hash_key_file)?)?;
+    /// What is wrong with it, without any of its content.
+    pub fn read(file: &Path, hash_key: HashKey) -> Result<Self, CredentialsError> {
         let file = serde_json::from_str(&read(file)?).map_err(|error| CredentialsError::Shape {
             line: error.line(),
             column: error.column(),

@@ -239,6 +239,10 @@ fn unfit_documents_are_refused_with_what_is_wrong() {
             field("Mood", json!({"x-pii": "keep"})),
         ),
         (
+            "field tags: an event is flat",
+            field("tags", json!({"x-pii": "keep", "type": "array"})),
+        ),
+        (
             "the reference https://example.org/s.json leaves",
             field(
                 "mood",
