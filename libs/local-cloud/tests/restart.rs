@@ -1,6 +1,7 @@
 //! A cloud in a folder is killed like a process that crashes, and goes on where it stopped: nothing
 //! that it acknowledged is lost, and no sequence number is given twice.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -242,5 +243,59 @@ async fn what_was_acknowledged_survives_a_kill() {
     read.sort();
     numbers.sort();
     assert_eq!(read, numbers);
+    program.kill().await;
+}
+
+/// Writers that are cut off in the middle: an acknowledged record is there, whatever else is.
+#[tokio::test]
+async fn a_kill_under_load_loses_nothing_acknowledged() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = Program::start(folder.path()).await;
+    program
+        .kinesis()
+        .create_stream()
+        .stream_name("s")
+        .shard_count(2)
+        .send()
+        .await
+        .expect("a new stream");
+    let (acknowledge, mut acknowledged) = tokio::sync::mpsc::unbounded_channel();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..3 {
+        let (kinesis, acknowledge) = (program.kinesis(), acknowledge.clone());
+        writers.spawn(async move {
+            for call in 0.. {
+                let entry = PutRecordsRequestEntry::builder().partition_key(format!("{writer}-{call}"));
+                let entry = entry
+                    .data(Blob::new("event"))
+                    .build()
+                    .expect("data and key are set");
+                let request = kinesis.put_records().stream_name("s").records(entry);
+                let Ok(answer) = request.send().await else { return };
+                let number = answer.records()[0].sequence_number().expect("it was stored");
+                acknowledge.send(number.to_owned()).expect("the test listens");
+            }
+        });
+    }
+    drop(acknowledge);
+    let mut numbers = Vec::new();
+    while numbers.len() < 100 {
+        numbers.push(acknowledged.recv().await.expect("the writers are at work"));
+    }
+    program.kill().await;
+    writers.join_all().await;
+    while let Some(number) = acknowledged.recv().await {
+        numbers.push(number);
+    }
+
+    let program = Program::start(folder.path()).await;
+    let read = read_all(&program.kinesis(), 2).await;
+    let distinct: BTreeSet<_> = read.iter().collect();
+    assert_eq!(distinct.len(), read.len(), "no number twice");
+    let lost: Vec<_> = numbers
+        .iter()
+        .filter(|number| !distinct.contains(number))
+        .collect();
+    assert!(lost.is_empty(), "{} of {} are lost", lost.len(), numbers.len());
     program.kill().await;
 }
