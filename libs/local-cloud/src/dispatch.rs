@@ -55,6 +55,9 @@ pub(crate) async fn answer(
     match scope.service.as_str() {
         Kinesis::NAME => json_call(services, &services.kinesis, &scope, &parts, body).await,
         Sqs::NAME => json_call(services, services.sqs.as_ref(), &scope, &parts, body).await,
+        S3::NAME if scope.region != services.account.region => {
+            Ok(crate::s3::wrong_region(&services.account, &scope.region))
+        }
         S3::NAME => s3_call(services, Request::from_parts(parts, body)).await,
         other => {
             tracing::warn!(service = other, "a service that is not emulated was called");

@@ -152,6 +152,7 @@ impl LocalCloud {
             &account,
             &state,
             &faults,
+            &clock,
             Arc::clone(&sqs),
             data_folder.as_deref(),
         )?;

@@ -52,12 +52,12 @@ impl FromStr for Side {
                 "listen" => {
                     listen = value
                         .parse()
-                        .map_err(|_| format!("{value:?} is not <address>:<port>"))?
+                        .map_err(|_| format!("{value:?} is not <address>:<port>"))?;
                 }
                 "region" => region = Some(value),
                 // The value is not repeated in the message: half of it is a secret.
                 "credentials" => {
-                    credentials = Some(value.split_once(':').ok_or("credentials are <key id>:<secret>")?)
+                    credentials = Some(value.split_once(':').ok_or("credentials are <key id>:<secret>")?);
                 }
                 _ => return Err(format!("{name:?} is not one of region, listen, credentials")),
             }

@@ -136,6 +136,24 @@ async fn fail_answers_with_the_status_and_code_and_executes_nothing() {
     assert_eq!(faults.injected("*"), 4);
 }
 
+/// A refusal reaches a client that is still sending, instead of a connection that is reset.
+#[tokio::test]
+async fn a_refused_upload_gets_its_answer() {
+    let client = start().await;
+    client
+        .cloud
+        .faults()
+        .inject(Rule::on("s3:PutObject").fail(503, "ServiceUnavailable"));
+    for _ in 0..8 {
+        let put = client
+            .put("large")
+            .body(vec![0; 16 * 1024 * 1024].into())
+            .send()
+            .await;
+        assert_eq!(answer(put), Some((503, "ServiceUnavailable".into())));
+    }
+}
+
 #[tokio::test]
 async fn throttle_is_each_services_own_error() {
     let client = start().await;

@@ -66,7 +66,7 @@ impl Backend {
             ));
         }
         let settings = BucketSettings {
-            created_ms: record::now_ms(),
+            created_ms: self.clock.now_ms(),
             versioning: Versioning::Never,
             notifications: NotificationConfiguration::default(),
         };
@@ -223,7 +223,7 @@ impl Backend {
         let exists = |arn: &str| self.sqs.queue_exists(arn);
         let configuration = notification::accept(input.notification_configuration, exists)?;
         for queue in configuration.queue_configurations.iter().flatten() {
-            let event = notification::test_event(&bucket, record::now_ms());
+            let event = notification::test_event(&bucket, self.clock.now_ms());
             self.sqs
                 .send_notification(&queue.queue_arn, event)
                 .map_err(|error| {

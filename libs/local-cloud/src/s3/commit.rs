@@ -90,7 +90,7 @@ impl Backend {
             part_bytes: new.part_bytes,
             body,
         };
-        let version = new_version(versioning, sequence, Some(content));
+        let version = self.new_version(versioning, sequence, Some(content));
         let committed = Committed {
             version_id: (versioning != Versioning::Never).then(|| version.id().to_owned()),
             modified_ms: version.modified_ms,
@@ -174,7 +174,7 @@ impl Backend {
                 )
             }
             None => {
-                let marker = new_version(versioning, sequence, None);
+                let marker = self.new_version(versioning, sequence, None);
                 let deleted = Deleted {
                     version_id: Some(marker.id().to_owned()),
                     delete_marker: true,
@@ -265,6 +265,17 @@ impl Backend {
         let id = versioned.then(|| amended.id().to_owned());
         *version = amended;
         Ok(id)
+    }
+
+    fn new_version(&self, versioning: Versioning, sequence: u64, content: Option<Content>) -> Version {
+        let version_id =
+            (versioning == Versioning::Enabled).then(|| uuid::Uuid::new_v4().simple().to_string());
+        Version {
+            sequence,
+            version_id,
+            modified_ms: self.clock.now_ms(),
+            content,
+        }
     }
 
     /// Writes a change to the state, all or nothing. Returns the outbox keys of the deliveries.
@@ -363,16 +374,6 @@ pub(super) fn remove_upload(
         batch.remove(Table::Uploads, &key);
     }
     Ok(())
-}
-
-fn new_version(versioning: Versioning, sequence: u64, content: Option<Content>) -> Version {
-    let version_id = (versioning == Versioning::Enabled).then(|| uuid::Uuid::new_v4().simple().to_string());
-    Version {
-        sequence,
-        version_id,
-        modified_ms: record::now_ms(),
-        content,
-    }
 }
 
 /// The version that a request names, or the current one.

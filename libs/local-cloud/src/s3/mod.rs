@@ -20,8 +20,12 @@ mod operations;
 mod read;
 mod record;
 mod remove;
+mod request_body;
 mod tagging;
 mod write;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +38,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, s3_error};
 
 use crate::account::Account;
+use crate::clock::Clock;
 use crate::fault::Faults;
 use crate::server::{Body, full};
 use crate::sqs::Sqs;
@@ -43,6 +48,7 @@ use access::{Access, Credentials};
 use body::Bodies;
 use catalogue::Catalogue;
 use layout::Layout;
+use request_body::RequestBody;
 
 /// The buckets of one account.
 pub(crate) struct S3 {
@@ -54,6 +60,7 @@ pub(crate) struct S3 {
 struct Backend {
     account: Account,
     state: State,
+    clock: Clock,
     sqs: Arc<Sqs>,
     bodies: Bodies,
     catalogue: Mutex<Catalogue>,
@@ -77,6 +84,7 @@ impl S3 {
         account: &Account,
         state: &State,
         faults: &Faults,
+        clock: &Clock,
         sqs: Arc<Sqs>,
         data_folder: Option<&Path>,
     ) -> Result<Self, StateError> {
@@ -85,6 +93,7 @@ impl S3 {
         let backend = Backend {
             account: account.clone(),
             state: state.clone(),
+            clock: clock.clone(),
             sqs,
             bodies,
             catalogue,
@@ -106,14 +115,20 @@ impl S3 {
 
     /// Answers one request; errors are answers too.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let body = RequestBody::new(body);
+        let request = Request::from_parts(parts, s3s::Body::http_body(body.clone()));
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let mut response = match self.service.call(request.map(s3s::Body::from)).await {
+        let mut response = match self.service.call(request).await {
             Ok(response) => response.map(|body| body.boxed_unsync()),
             Err(error) => {
                 tracing::error!(?error, "an S3 answer could not be written");
                 error_response(s3_error!(InternalError, "The answer could not be written."))
             }
         };
+        if !response.status().is_success() {
+            body.drain().await;
+        }
         match response.status() {
             StatusCode::NOT_IMPLEMENTED => {
                 tracing::warn!(%method, path, "an S3 operation or option that is not emulated was called");
@@ -136,6 +151,17 @@ impl S3 {
 /// For a request without a credential.
 pub(crate) fn access_denied() -> Response<Body> {
     error_response(s3_error!(AccessDenied, "Access Denied"))
+}
+
+/// For a request that was signed for another region, as S3 says it.
+pub(crate) fn wrong_region(account: &Account, region: &str) -> Response<Body> {
+    error_response(body::bad_request(
+        "AuthorizationHeaderMalformed",
+        format!(
+            "The authorization header is malformed; the region '{region}' is wrong; expecting '{}'",
+            account.region
+        ),
+    ))
 }
 
 fn error_response(error: S3Error) -> Response<Body> {

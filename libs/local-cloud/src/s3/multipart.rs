@@ -60,7 +60,7 @@ impl Backend {
         let upload = Upload {
             bucket: input.bucket.clone(),
             key: input.key.clone(),
-            initiated_ms: record::now_ms(),
+            initiated_ms: self.clock.now_ms(),
             headers,
             tags,
             algorithm,
@@ -218,7 +218,7 @@ impl Backend {
             bytes: received.bytes,
             md5: received.digests.md5,
             checksum: received.digests.checksum,
-            modified_ms: record::now_ms(),
+            modified_ms: self.clock.now_ms(),
             body: received.staged.keep(),
         };
         if self.state.is_durable() {

@@ -116,14 +116,6 @@ pub(super) struct Part {
     pub(super) body: Body,
 }
 
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// In whole seconds, the precision that HTTP dates have.
 pub(super) fn seconds_of(ms: u64) -> Timestamp {
     Timestamp::from(SystemTime::UNIX_EPOCH + Duration::from_secs(ms / 1000))

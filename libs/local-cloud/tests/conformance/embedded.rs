@@ -261,6 +261,8 @@ async fn another_accounts_credential_is_refused() {
         (400, "InvalidSignatureException".into()),
         "signed for another region"
     );
+    let code = refusal(astray.s3.list_buckets().send().await);
+    assert_eq!(code, (400, "AuthorizationHeaderMalformed".into()));
 }
 
 #[tokio::test]
