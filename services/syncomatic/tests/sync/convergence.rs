@@ -10,6 +10,18 @@ use crate::harness::{Calls, DESTINATION_BUCKET, SOURCE_BUCKET, World, message, r
 
 const SECOND: Duration = Duration::from_secs(1);
 
+async fn enable_versions(world: &World) {
+    let enabled = VersioningConfiguration::builder()
+        .status(BucketVersioningStatus::Enabled)
+        .build();
+    let request = world.source.s3.put_bucket_versioning().bucket(SOURCE_BUCKET);
+    request
+        .versioning_configuration(enabled)
+        .send()
+        .await
+        .expect("versions");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivery_of_finished_work_costs_two_looks() {
     let world = World::new().await;
@@ -82,6 +94,11 @@ async fn an_object_overwritten_before_it_is_read_is_never_written_old() {
         [1],
         "the first object's read no longer matched its ETag"
     );
+    assert_eq!(
+        service.metric("syncomatic_retries_total", None),
+        0,
+        "412 is no failure"
+    );
     service.stop().await.expect("drained");
 }
 
@@ -118,11 +135,12 @@ async fn an_object_overwritten_while_it_is_written_is_overtaken() {
     service.stop().await.expect("drained");
 }
 
-/// Looking at the source first would find the first object, then the second one's copy, and replace
+/// Looking at the source first would find the first version, then the second one's copy, and replace
 /// it: three writes, the destination old in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_object_never_replaces_a_newer_one() {
     let world = World::new().await;
+    enable_versions(&world).await;
     let service = world.run(world.config());
     service.until_ready().await;
     let writes = Calls::count(&world.europe, &["s3:PutObject"]);
@@ -148,23 +166,36 @@ async fn an_older_object_never_replaces_a_newer_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_at_the_destination_without_proof_is_replaced() {
     let world = World::new().await;
-    let put = world
-        .destination
-        .s3
-        .put_object()
-        .bucket(DESTINATION_BUCKET)
-        .key("a");
-    put.body(b"same size".to_vec().into())
-        .send()
-        .await
-        .expect("stored");
+    for (key, body) in [("same size", "other bytes"), ("same bytes", "equal bytes")] {
+        let put = world
+            .destination
+            .s3
+            .put_object()
+            .bucket(DESTINATION_BUCKET)
+            .key(key);
+        let put = put
+            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+            .body(body.as_bytes().to_vec().into());
+        put.send().await.expect("stored");
+    }
     let service = world.run(world.config());
-    world.put_source("a", "SAME SIZE").await;
+    for key in ["same size", "same bytes"] {
+        world.put_source(key, "equal bytes").await;
+    }
     world.until_queue_is_empty().await;
-    assert_eq!(
-        world.destination_bytes("a").await.as_deref(),
-        Some(b"SAME SIZE".as_slice())
-    );
+    for key in ["same size", "same bytes"] {
+        let arrived = world.get_destination(key).await.expect("copied");
+        let marked = arrived
+            .metadata
+            .as_ref()
+            .is_some_and(|metadata| metadata.contains_key(MARKER));
+        assert!(marked, "{key}: content headers and metadata have not been copied");
+        assert_eq!(
+            arrived.body.collect().await.expect("a body").to_vec(),
+            b"equal bytes",
+            "{key}"
+        );
+    }
     service.stop().await.expect("drained");
 }
 
@@ -342,15 +373,7 @@ async fn bytes_that_were_changed_under_a_true_marker_are_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_versioned_source_is_read_by_version_and_ends_with_the_latest() {
     let world = World::new().await;
-    let enabled = VersioningConfiguration::builder()
-        .status(BucketVersioningStatus::Enabled)
-        .build();
-    let request = world.source.s3.put_bucket_versioning().bucket(SOURCE_BUCKET);
-    request
-        .versioning_configuration(enabled)
-        .send()
-        .await
-        .expect("versions");
+    enable_versions(&world).await;
     let service = world.run(world.config());
     service.until_ready().await;
     world
