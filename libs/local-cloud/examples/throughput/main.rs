@@ -8,6 +8,8 @@
 
 #![allow(clippy::print_stdout, reason = "its output is for people")]
 
+mod s3;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +52,7 @@ async fn main() -> Result<(), Failure> {
         messages(&sqs, clients).await?;
     }
     cloud.stop().await;
-    Ok(())
+    s3::rows().await
 }
 
 async fn sdk_config(cloud: &LocalCloud) -> SdkConfig {
