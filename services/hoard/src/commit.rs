@@ -11,8 +11,10 @@
 //! A crash between any two steps leaves a state from which [`crate::recover`] finishes the same cut. A
 //! former owner that wakes up late can only put the objects that the state announced.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
+use aws_clients::Failure;
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -22,6 +24,7 @@ use crate::encode::{Compression, Encoded, crc_to_hex};
 use crate::error::Stopped;
 use crate::layout::{CRC, LAST_SEQUENCE_NUMBER, Layout};
 use crate::metrics::{Conflict, Metrics, Step};
+use crate::retry::{FailedCall, Retry};
 use crate::sequence::{SequenceNumber, ShardId};
 use crate::start;
 use crate::state::{Claim, Kind, Pending, PlannedObject};
@@ -113,24 +116,41 @@ impl Committer {
     ) -> Result<(), Stopped> {
         for (object, body) in objects.iter().zip(bodies) {
             let metadata = self.layout.metadata(shard, span, object);
-            while self.store.put_object(&object.key, body, &metadata).await == Put::Refused {
-                match self.is_stored(object, &span.last).await {
-                    Stored::Yes => {
-                        self.metrics.conflict(Conflict::Own);
-                        break;
-                    }
-                    Stored::No => {} // deleted between the two calls: put it again
-                    Stored::Foreign => {
-                        self.metrics.conflict(Conflict::Foreign);
-                        return Err(Stopped::Foreign {
-                            key: object.key.clone(),
-                        });
-                    }
-                }
-            }
+            self.store_object(object, &span.last, body, &metadata).await?;
             self.metrics.object(object.kind, body.len(), object.bytes);
         }
         Ok(())
+    }
+
+    async fn store_object(
+        &self,
+        object: &PlannedObject,
+        last: &SequenceNumber,
+        body: &Bytes,
+        metadata: &HashMap<String, String>,
+    ) -> Result<(), Stopped> {
+        let mut retry = Retry::new(Step::Compare, object.key.clone(), &self.metrics);
+        loop {
+            if let Put::Done(_) = self.store.put_object(&object.key, body, metadata).await {
+                return Ok(());
+            }
+            match self.is_stored(object, last).await {
+                Stored::Yes => {
+                    self.metrics.conflict(Conflict::Own);
+                    return Ok(());
+                }
+                Stored::Foreign => {
+                    self.metrics.conflict(Conflict::Foreign);
+                    return Err(Stopped::Foreign {
+                        key: object.key.clone(),
+                    });
+                }
+                Stored::No => {
+                    let gone = "an object was in the way and is gone: it is put again";
+                    retry.wait(&FailedCall::new(Failure::Conflict, gone)).await;
+                }
+            }
+        }
     }
 
     /// Looks whether `object` of a cut that ends with `last` is in the bucket.

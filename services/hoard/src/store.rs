@@ -1,7 +1,9 @@
 //! The bucket as this service uses it: conditional writes of small state objects and of archive
 //! objects, each tried until its outcome is known.
 //!
-//! No write is unconditional, so none can overwrite what it has not seen.
+//! No write is unconditional, so none can overwrite what it has not seen. The rights that this needs are
+//! `s3:PutObject` and `s3:GetObject` on the prefixes and `s3:ListBucket` on the bucket: without the last
+//! one S3 says "denied" where it means "not there", and a shard would wait for ever.
 
 use std::collections::HashMap;
 use std::time::Duration;
