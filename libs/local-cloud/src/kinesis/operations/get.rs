@@ -6,9 +6,8 @@ use std::io::Write;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::shards::WireRange;
-use super::streams::page_size;
-use super::{StreamRef, answer, timestamp_ms};
+use super::answer;
+use super::shapes::{StreamRef, WireRange, page_size, timestamp_ms};
 use crate::kinesis::error::{invalid_argument, not_found, throughput_exceeded, validation};
 use crate::kinesis::iterator::{LIFETIME_MS, ShardIterator};
 use crate::kinesis::sequence::SequenceNumber;

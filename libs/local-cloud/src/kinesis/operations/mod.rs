@@ -1,38 +1,27 @@
-//! The calls: `streams` (create, describe, retention, tags), `shards` (list, split, merge), `put`,
-//! `get`. Here is what they share: finding a stream, trimming it, answering.
+//! The calls, by what they are about: `streams` (create, delete, list), `describe`, `settings`
+//! (retention, tags), `list_shards`, `reshard`, `put`, `get`. Here is what they share: finding a
+//! stream, trimming it, answering.
 
+mod describe;
 mod get;
+mod list_shards;
 mod put;
-mod shards;
+mod reshard;
+mod settings;
+mod shapes;
 mod streams;
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::error::{invalid_argument, not_found};
 use super::shard::{Shard, parse_shard_id};
 use super::stream::Stream;
 use super::{Kinesis, lock, store};
 use crate::wire::json::ApiError;
-
-/// How calls name their stream: by name, by ARN, or both if they agree.
-#[derive(Clone, Copy)]
-struct StreamRef<'a> {
-    name: Option<&'a str>,
-    arn: Option<&'a str>,
-}
-
-impl<'a> StreamRef<'a> {
-    fn new(name: Option<&'a Cow<'_, str>>, arn: Option<&'a Cow<'_, str>>) -> Self {
-        Self {
-            name: name.map(AsRef::as_ref),
-            arn: arn.map(AsRef::as_ref),
-        }
-    }
-}
+use shapes::StreamRef;
 
 impl Kinesis {
     fn stream_arn(&self, name: &str) -> String {
@@ -141,21 +130,6 @@ fn answer(value: &impl Serialize) -> Result<Bytes, ApiError> {
 /// The answer of a call that has nothing to say.
 fn empty_answer() -> Bytes {
     Bytes::from_static(b"{}")
-}
-
-/// Milliseconds since the epoch; on the wire seconds with a fraction.
-#[derive(Clone, Copy)]
-struct Timestamp(u64);
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.0 as f64 / 1_000.0)
-    }
-}
-
-/// A timestamp as a client sends it; times before the epoch count as the epoch.
-fn timestamp_ms(seconds: f64) -> u64 {
-    (seconds * 1_000.0).round() as u64
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::shards::read_hash_key;
-use super::{StreamRef, answer};
+use super::answer;
+use super::shapes::{StreamRef, read_hash_key};
 use crate::kinesis::error::{THROUGHPUT_EXCEEDED, invalid_argument, throughput_exceeded, validation};
 use crate::kinesis::hash::hash_key;
 use crate::kinesis::log::Segment;
@@ -130,17 +130,11 @@ impl Kinesis {
         let (mut stream, now_ms) = self.enter(&stream)?;
         let mut batches: BTreeMap<u32, Segment> = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(entries.len());
-        for (
-            index,
-            (
-                entry,
-                Checked {
-                    hash_key,
-                    payload_bytes,
-                },
-            ),
-        ) in entries.iter().zip(checked).enumerate()
-        {
+        for (index, (entry, checked)) in entries.iter().zip(checked).enumerate() {
+            let Checked {
+                hash_key,
+                payload_bytes,
+            } = checked;
             let number = stream.route(*hash_key);
             let shard = &mut stream.shards[number as usize];
             let refused = throttled.get(index).copied().unwrap_or(false)

@@ -1,26 +1,21 @@
-//! Streams as a whole: create, delete, describe, list, retention, tags.
+//! CreateStream, DeleteStream, ListStreams.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::shards::WireShard;
-use super::{StreamRef, Timestamp, answer, empty_answer};
+use super::describe::MAX_RECORD_SIZE_KIB;
+use super::settings::check_tags;
+use super::shapes::{OneStream, StreamModeDetails, page_size};
+use super::{answer, empty_answer};
 use crate::kinesis::error::{in_use, invalid_argument, limit_exceeded, validation};
-use crate::kinesis::shard::parse_shard_id;
-use crate::kinesis::stream::{
-    ON_DEMAND_SHARDS, OPEN_SHARDS_MAX, RETENTION_HOURS_DEFAULT, RETENTION_HOURS_MAX, Stream, StreamMode,
-};
+use crate::kinesis::stream::{ON_DEMAND_SHARDS, OPEN_SHARDS_MAX, Stream, StreamMode};
 use crate::kinesis::{Kinesis, lock, store};
 use crate::state::Table;
 use crate::wire::json::{ApiError, Call};
-
-/// The only record size that is emulated, in KiB.
-const MAX_RECORD_SIZE_KIB: u32 = 1024;
-const TAGS_MAX: usize = 50;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -33,41 +28,6 @@ struct CreateStream {
     max_record_size: Option<u32>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct StreamModeDetails {
-    stream_mode: StreamMode,
-}
-
-/// A call that is about one stream and says nothing else.
-#[derive(Deserialize)]
-struct OneStream<'a> {
-    #[serde(rename = "StreamName", borrow)]
-    name: Option<Cow<'a, str>>,
-    #[serde(rename = "StreamARN", borrow)]
-    arn: Option<Cow<'a, str>>,
-}
-
-impl OneStream<'_> {
-    fn stream(&self) -> StreamRef<'_> {
-        StreamRef::new(self.name.as_ref(), self.arn.as_ref())
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DescribeStream<'a> {
-    #[serde(borrow)]
-    exclusive_start_shard_id: Option<Cow<'a, str>>,
-    limit: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Retention {
-    retention_period_hours: u32,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ListStreams<'a> {
@@ -76,61 +36,6 @@ struct ListStreams<'a> {
     exclusive_start_stream_name: Option<Cow<'a, str>>,
     #[serde(borrow)]
     next_token: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Tags {
-    tags: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ListTags<'a> {
-    #[serde(borrow)]
-    exclusive_start_tag_key: Option<Cow<'a, str>>,
-    limit: Option<usize>,
-}
-
-/// What DescribeStream and DescribeStreamSummary both say.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Description<'a> {
-    stream_name: &'a str,
-    #[serde(rename = "StreamARN")]
-    stream_arn: String,
-    stream_status: &'static str,
-    stream_mode_details: StreamModeDetails,
-    retention_period_hours: u32,
-    stream_creation_timestamp: Timestamp,
-    enhanced_monitoring: [EnhancedMetrics; 1],
-    encryption_type: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct EnhancedMetrics {
-    shard_level_metrics: [&'static str; 0],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct WithShards<'a> {
-    #[serde(flatten)]
-    description: Description<'a>,
-    shards: Vec<WireShard>,
-    has_more_shards: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Summary<'a> {
-    #[serde(flatten)]
-    description: Description<'a>,
-    open_shard_count: usize,
-    consumer_count: usize,
-    #[serde(rename = "MaxRecordSizeInKiB")]
-    max_record_size: u32,
 }
 
 impl Kinesis {
@@ -219,63 +124,6 @@ impl Kinesis {
         Ok(empty_answer())
     }
 
-    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DescribeStream.html>
-    pub(crate) fn describe_stream(&self, call: &Call<'_>) -> Result<Bytes, ApiError> {
-        let page: DescribeStream<'_> = call.input()?;
-        let limit = page_size(page.limit, 100, 10_000)?;
-        let after = match page.exclusive_start_shard_id.as_deref() {
-            None => None,
-            Some(id) => {
-                Some(parse_shard_id(id).ok_or_else(|| invalid_argument("Invalid ExclusiveStartShardId."))?)
-            }
-        };
-        let stream = self.find(call.input::<OneStream<'_>>()?.stream())?;
-        let (stream, now_ms) = self.enter(&stream)?;
-        let mut shards = stream
-            .listed_shards(now_ms)
-            .filter(|shard| after.is_none_or(|after| shard.number > after))
-            .map(WireShard::of);
-        let page: Vec<_> = shards.by_ref().take(limit).collect();
-        let has_more_shards = shards.next().is_some();
-        drop(shards);
-        let description = WithShards {
-            description: self.describe(&stream),
-            shards: page,
-            has_more_shards,
-        };
-        answer(&serde_json::json!({ "StreamDescription": description }))
-    }
-
-    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DescribeStreamSummary.html>
-    pub(crate) fn describe_stream_summary(&self, call: &Call<'_>) -> Result<Bytes, ApiError> {
-        let stream = self.find(call.input::<OneStream<'_>>()?.stream())?;
-        let (stream, _) = self.enter(&stream)?;
-        let summary = Summary {
-            description: self.describe(&stream),
-            open_shard_count: stream.open_shard_count(),
-            consumer_count: 0,
-            max_record_size: MAX_RECORD_SIZE_KIB,
-        };
-        answer(&serde_json::json!({ "StreamDescriptionSummary": summary }))
-    }
-
-    fn describe<'a>(&self, stream: &'a Stream) -> Description<'a> {
-        Description {
-            stream_name: &stream.name,
-            stream_arn: self.stream_arn(&stream.name),
-            stream_status: "ACTIVE",
-            stream_mode_details: StreamModeDetails {
-                stream_mode: stream.mode,
-            },
-            retention_period_hours: stream.retention_hours,
-            stream_creation_timestamp: Timestamp(stream.created_ms),
-            enhanced_monitoring: [EnhancedMetrics {
-                shard_level_metrics: [],
-            }],
-            encryption_type: "NONE",
-        }
-    }
-
     /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListStreams.html>
     pub(crate) fn list_streams(&self, call: &Call<'_>) -> Result<Bytes, ApiError> {
         let input: ListStreams<'_> = call.input()?;
@@ -321,109 +169,6 @@ impl Kinesis {
             "StreamSummaries": summaries,
         }))
     }
-
-    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_IncreaseStreamRetentionPeriod.html>
-    pub(crate) fn increase_stream_retention_period(&self, call: &Call<'_>) -> Result<Bytes, ApiError> {
-        self.set_retention(call, |wanted, existing, name| {
-            (wanted < existing).then(|| {
-                format!(
-                    "Requested retention period ({wanted} hours) for stream {name} can not be shorter than \
-                     existing retention period ({existing} hours). Use DecreaseRetentionPeriod API."
-                )
-            })
-        })
-    }
-
-    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DecreaseStreamRetentionPeriod.html>
-    pub(crate) fn decrease_stream_retention_period(&self, call: &Call<'_>) -> Result<Bytes, ApiError> {
-        self.set_retention(call, |wanted, existing, name| {
-            (wanted > existing).then(|| {
-                format!(
-                    "Requested retention period ({wanted} hours) for stream {name} can not be longer than \
-                     existing retention period ({existing} hours). Use IncreaseRetentionPeriod API."
-                )
-            })
-        })
-    }
-
-    fn set_retention(
-        &self,
-        call: &Call<'_>,
-        wrong_direction: impl FnOnce(u32, u32, &str) -> Option<String>,
-    ) -> Result<Bytes, ApiError> {
-        let Retention {
-            retention_period_hours: hours,
-        } = call.input()?;
-        let stream = self.find(call.input::<OneStream<'_>>()?.stream())?;
-        // Entering trims by the old retention: a longer one does not bring records back.
-        let (mut stream, now_ms) = self.enter(&stream)?;
-        if hours < RETENTION_HOURS_DEFAULT {
-            return Err(invalid_argument(format!(
-                "Minimum allowed retention period is {RETENTION_HOURS_DEFAULT} hours. \
-                 Requested retention period ({hours} hours) is too short."
-            )));
-        }
-        if hours > RETENTION_HOURS_MAX {
-            return Err(invalid_argument(format!(
-                "Maximum allowed retention period is {RETENTION_HOURS_MAX} hours. \
-                 Requested retention period ({hours} hours) is too long."
-            )));
-        }
-        if let Some(message) = wrong_direction(hours, stream.retention_hours, &stream.name) {
-            return Err(invalid_argument(message));
-        }
-        let before = std::mem::replace(&mut stream.retention_hours, hours);
-        self.save(&stream)
-            .inspect_err(|_| stream.retention_hours = before)?;
-        self.trim(&mut stream, now_ms)?;
-        Ok(empty_answer())
-    }
-
-    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_AddTagsToStream.html>
-    pub(crate) fn add_tags_to_stream(&self, call: &Call<'_>) -> Result<Bytes, ApiError> {
-        let Tags { tags } = call.input()?;
-        check_tags(&tags)?;
-        let stream = self.find(call.input::<OneStream<'_>>()?.stream())?;
-        let mut stream = lock(&stream);
-        let mut all = stream.tags.clone();
-        all.extend(tags);
-        check_tags(&all)?;
-        let before = std::mem::replace(&mut stream.tags, all);
-        self.save(&stream).inspect_err(|_| stream.tags = before)?;
-        Ok(empty_answer())
-    }
-
-    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListTagsForStream.html>
-    pub(crate) fn list_tags_for_stream(&self, call: &Call<'_>) -> Result<Bytes, ApiError> {
-        let page: ListTags<'_> = call.input()?;
-        let limit = page_size(page.limit, TAGS_MAX, TAGS_MAX)?;
-        let after = page.exclusive_start_tag_key.unwrap_or_default();
-        let stream = self.find(call.input::<OneStream<'_>>()?.stream())?;
-        let stream = lock(&stream);
-        let mut behind = stream
-            .tags
-            .iter()
-            .filter(|(key, _)| key.as_str() > after.as_ref());
-        let tags: Vec<_> = behind
-            .by_ref()
-            .take(limit)
-            .map(|(key, value)| serde_json::json!({ "Key": key, "Value": value }))
-            .collect();
-        answer(&serde_json::json!({ "Tags": tags, "HasMoreTags": behind.next().is_some() }))
-    }
-}
-
-/// How many items a page holds.
-pub(super) fn page_size(limit: Option<usize>, default: usize, max: usize) -> Result<usize, ApiError> {
-    match limit {
-        None => Ok(default.min(max)),
-        Some(0) => Err(validation("limit", "have value greater than or equal to 1")),
-        Some(limit) if limit > max => Err(validation(
-            "limit",
-            &format!("have value less than or equal to {max}"),
-        )),
-        Some(limit) => Ok(limit),
-    }
 }
 
 fn check_name(name: &str) -> Result<(), ApiError> {
@@ -435,22 +180,6 @@ fn check_name(name: &str) -> Result<(), ApiError> {
         return Err(validation(
             "streamName",
             "satisfy regular expression pattern: [a-zA-Z0-9_.-]+",
-        ));
-    }
-    Ok(())
-}
-
-fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), ApiError> {
-    if tags.len() > TAGS_MAX {
-        return Err(invalid_argument(format!("A stream has at most {TAGS_MAX} tags.")));
-    }
-    if tags
-        .iter()
-        .any(|(key, value)| !(1..=128).contains(&key.chars().count()) || value.chars().count() > 256)
-    {
-        return Err(validation(
-            "tags",
-            "have keys of length 1 to 128 and values of length 0 to 256",
         ));
     }
     Ok(())
