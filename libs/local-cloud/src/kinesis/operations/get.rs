@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::answer;
 use super::shapes::{StreamRef, WireRange, page_size, timestamp_ms};
+use crate::kinesis::Kinesis;
 use crate::kinesis::error::{invalid_argument, not_found, throughput_exceeded, validation};
 use crate::kinesis::iterator::{LIFETIME_MS, ShardIterator};
 use crate::kinesis::sequence::SequenceNumber;
 use crate::kinesis::shard::{Shard, shard_id};
 use crate::kinesis::stream::Stream;
-use crate::kinesis::{Kinesis, Registry};
 use crate::wire::json::{ApiError, Call};
 
 /// Records that one GetRecords returns at most.
@@ -94,16 +94,7 @@ impl Kinesis {
             ));
         }
         if iterator.is_expired(now_ms) {
-            return Err(ApiError::new(
-                400,
-                "ExpiredIteratorException",
-                format!(
-                    "Iterator expired. The iterator was created at time {} while right now it is {now_ms} \
-                     (milliseconds since the epoch) which is further in the future than the tolerated delay of \
-                     {LIFETIME_MS} milliseconds.",
-                    iterator.created_ms
-                ),
-            ));
+            return Err(expired(&iterator, now_ms));
         }
         let shard = self.find_shard(&stream, &shard_id(iterator.shard), now_ms)?;
         let number = shard.number;
@@ -118,15 +109,15 @@ impl Kinesis {
             .count_read_bytes(payload_bytes as u32);
         Ok(json)
     }
+}
 
-    pub(super) fn find_by_id(&self, id: u128) -> Option<std::sync::Arc<std::sync::Mutex<Stream>>> {
-        let streams = self
-            .streams
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Registry { by_id, .. } = &*streams;
-        by_id.get(&id).cloned()
-    }
+fn expired(iterator: &ShardIterator, now_ms: u64) -> ApiError {
+    let message = format!(
+        "Iterator expired. The iterator was created at time {} while right now it is {now_ms} (milliseconds since \
+         the epoch) which is further in the future than the tolerated delay of {LIFETIME_MS} milliseconds.",
+        iterator.created_ms
+    );
+    ApiError::new(400, "ExpiredIteratorException", message)
 }
 
 /// Copies records into an answer. Also returns how many bytes of data and keys they hold.

@@ -45,6 +45,12 @@ impl Kinesis {
             .ok_or_else(|| self.no_stream(name))
     }
 
+    /// The stream that a token was handed out for, if it still exists.
+    fn find_by_id(&self, id: u128) -> Option<Arc<Mutex<Stream>>> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        streams.by_id.get(&id).cloned()
+    }
+
     fn stream_name<'a>(&self, stream: StreamRef<'a>) -> Result<&'a str, ApiError> {
         let StreamRef { name, arn } = stream;
         let Some(arn) = arn else {
