@@ -136,22 +136,33 @@ async fn fail_answers_with_the_status_and_code_and_executes_nothing() {
     assert_eq!(faults.injected("*"), 4);
 }
 
-/// A refusal reaches a client that is still sending, instead of a connection that is reset.
+/// A client that sends its whole body before it reads meets the refusal, and no reset connection.
 #[tokio::test]
 async fn a_refused_upload_gets_its_answer() {
+    const BYTES: usize = 16 * 1024 * 1024;
     let client = start().await;
-    client
-        .cloud
-        .faults()
-        .inject(Rule::on("s3:PutObject").fail(503, "ServiceUnavailable"));
-    for _ in 0..8 {
-        let put = client
-            .put("large")
-            .body(vec![0; 16 * 1024 * 1024].into())
-            .send()
-            .await;
-        assert_eq!(answer(put), Some((503, "ServiceUnavailable".into())));
-    }
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential=UNKNOWN/20260101/{REGION}/s3/aws4_request, SignedHeaders=host, Signature=00"
+    );
+    let date = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let authorization = authorization.replace("20260101", &date[..8]);
+    let address = address(&client.cloud);
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let head = format!(
+        "PUT /{BUCKET}/key HTTP/1.1\r\nhost: {address}\r\nauthorization: {authorization}\r\nx-amz-date: {date}\r\n\
+         x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nconnection: close\r\ncontent-length: {BYTES}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream
+        .write_all(&vec![0; BYTES])
+        .await
+        .expect("sent, though it is refused");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("received");
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("InvalidAccessKeyId"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -388,11 +399,7 @@ async fn rules_can_be_set_over_http() {
 }
 
 async fn admin(cloud: &LocalCloud, method: &str, path: &str, body: &str) -> (u16, String) {
-    let address: SocketAddr = cloud
-        .endpoint_url()
-        .trim_start_matches("http://")
-        .parse()
-        .expect("an address");
+    let address = address(cloud);
     let mut stream = TcpStream::connect(address).await.expect("connected");
     let length = body.len();
     let request = format!(
@@ -411,4 +418,12 @@ async fn admin(cloud: &LocalCloud, method: &str, path: &str, body: &str) -> (u16
         .map(|(_, body)| body.to_owned())
         .unwrap_or_default();
     (status, body)
+}
+
+fn address(cloud: &LocalCloud) -> SocketAddr {
+    cloud
+        .endpoint_url()
+        .trim_start_matches("http://")
+        .parse()
+        .expect("an address")
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -62,6 +62,12 @@ fn create_bucket(cloud: &Cloud) {
 
 impl Cloud {
     async fn put(&self, text: &'static str) {
+        let new = self.receive(text, WriteCondition::default()).await;
+        self.backend.commit(new).expect("committed");
+    }
+
+    /// An object that only waits to be committed.
+    async fn receive(&self, text: &'static str, condition: WriteCondition) -> NewObject<'static> {
         let body = futures::stream::iter([Ok(Bytes::from_static(text.as_bytes()))]);
         let received = self
             .backend
@@ -69,7 +75,7 @@ impl Cloud {
             .receive(body, Expected::nothing(Algorithm::DEFAULT))
             .await;
         let received = received.expect("received");
-        let new = NewObject {
+        NewObject {
             bucket: BUCKET,
             key: KEY,
             bytes: received.bytes,
@@ -79,11 +85,10 @@ impl Cloud {
             tags: Vec::new(),
             part_bytes: Vec::new(),
             staged: received.staged,
-            condition: WriteCondition::default(),
+            condition,
             event: Event::Put,
             upload_id: None,
-        };
-        self.backend.commit(new).expect("committed");
+        }
     }
 
     async fn get(&self, version_id: Option<&str>) -> Option<String> {
@@ -108,6 +113,48 @@ impl Cloud {
         bodies
             .map(|body| layout.path(BUCKET, KEY, &body.id, place))
             .collect()
+    }
+}
+
+/// The condition is decided and the commit made in one step: threads that arrive together cannot
+/// both find the key free.
+#[tokio::test]
+async fn of_commits_at_one_moment_one_wins() {
+    const WRITERS: usize = 8;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cloud = open(folder.path());
+    create_bucket(&cloud);
+    for round in 0..100 {
+        let mut waiting = Vec::new();
+        for _ in 0..WRITERS {
+            let condition =
+                WriteCondition::new(None, Some(&s3s::dto::ETagCondition::Any)).expect("supported");
+            waiting.push(cloud.receive("body", condition).await);
+        }
+        let (backend, start) = (&cloud.backend, &Barrier::new(WRITERS));
+        let won = std::thread::scope(|threads| {
+            let threads: Vec<_> = waiting
+                .into_iter()
+                .map(|new| {
+                    threads.spawn(move || {
+                        start.wait();
+                        backend.commit(new).is_ok()
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| usize::from(thread.join().expect("no panic")))
+                .sum::<usize>()
+        });
+        assert_eq!(won, 1, "in round {round}");
+        let left = fs::read_dir(Layout::new(folder.path()).staging())
+            .expect("the folder")
+            .count();
+        assert_eq!(left, 0, "the bodies of the losers are gone");
+        backend
+            .delete(BUCKET, KEY, None, &WriteCondition::default())
+            .expect("deleted");
     }
 }
 
