@@ -85,6 +85,8 @@ pub async fn run(
     listener: TcpListener,
     runtime: Runtime,
 ) -> Result<(), Error> {
+    let address = listener.local_addr().ok().map(tracing::field::display);
+    tracing::info!(address, "listening");
     let metrics = Arc::new(Metrics::register(&runtime.registry)?);
     let stream = stream::Stream::new(kinesis, config.stream.clone());
     let (publisher, submissions) = Publisher::new(stream.clone(), config.publish, &metrics);
