@@ -34,6 +34,8 @@ const MEASURED: Duration = Duration::from_secs(3);
 const RECORD_BYTES: usize = 450;
 const RECORDS_PER_CALL: usize = 500;
 const SHARDS: i32 = 4;
+/// A notification about one object.
+const MESSAGE_BYTES: usize = 800;
 const REGION: &str = "cn-north-1";
 
 #[tokio::main]
@@ -51,6 +53,7 @@ async fn main() -> Result<(), Failure> {
     for clients in [1, 4] {
         messages(&sqs, clients).await?;
     }
+    send_messages_raw(&cloud, &sqs).await?;
     cloud.stop().await;
     s3::rows().await
 }
@@ -161,33 +164,59 @@ async fn put_records(kinesis: &aws_sdk_kinesis::Client, clients: usize) -> Resul
     Ok(())
 }
 
-/// The same calls from prepared bytes over one connection.
+/// The same calls from prepared bytes.
 async fn put_records_raw(cloud: &LocalCloud, kinesis: &aws_sdk_kinesis::Client) -> Result<(), Failure> {
     create_stream(kinesis, "raw").await?;
     let data = BASE64_STANDARD.encode(vec![b'e'; RECORD_BYTES]);
     let record = |number| serde_json::json!({ "Data": data, "PartitionKey": format!("device-{number}") });
     let records: Vec<_> = (0..RECORDS_PER_CALL).map(record).collect();
-    let request = request(
+    let body = serde_json::json!({ "StreamName": "raw", "Records": records });
+    let request = request(cloud, "kinesis", "Kinesis_20131202.PutRecords", &body);
+    raw(
+        "PutRecords, raw, 1 connection",
         cloud,
-        "PutRecords",
-        &serde_json::json!({ "StreamName": "raw", "Records": records }),
-    );
+        request,
+        RECORDS_PER_CALL,
+        RECORD_BYTES,
+    )
+    .await?;
+    kinesis.delete_stream().stream_name("raw").send().await?;
+    Ok(())
+}
+
+/// SendMessageBatch from prepared bytes.
+async fn send_messages_raw(cloud: &LocalCloud, sqs: &aws_sdk_sqs::Client) -> Result<(), Failure> {
+    let url = sqs.create_queue().queue_name("raw").send().await?.queue_url;
+    let message =
+        |id: u32| serde_json::json!({ "Id": id.to_string(), "MessageBody": "n".repeat(MESSAGE_BYTES) });
+    let messages: Vec<_> = (0..10).map(message).collect();
+    let body = serde_json::json!({ "QueueUrl": url, "Entries": messages });
+    let request = request(cloud, "sqs", "AmazonSQS.SendMessageBatch", &body);
+    raw("SQS send, raw, 1 connection", cloud, request, 10, MESSAGE_BYTES).await
+}
+
+/// Sends the same bytes again and again over one connection.
+async fn raw(
+    title: &str,
+    cloud: &LocalCloud,
+    request: Vec<u8>,
+    items: usize,
+    item_bytes: usize,
+) -> Result<(), Failure> {
     let (address, request) = (address(cloud), Arc::new(request));
-    measure("PutRecords, raw, 1 connection", 1, RECORD_BYTES, |meter| {
+    measure(title, 1, item_bytes, |meter| {
         let (address, request) = (address.clone(), Arc::clone(&request));
         async move {
             let mut connection = TcpStream::connect(address).await?;
             connection.set_nodelay(true)?;
             while meter.goes_on() {
                 exchange(&mut connection, &request).await?;
-                meter.add(RECORDS_PER_CALL);
+                meter.add(items);
             }
             Ok(())
         }
     })
-    .await?;
-    kinesis.delete_stream().stream_name("raw").send().await?;
-    Ok(())
+    .await
 }
 
 fn address(cloud: &LocalCloud) -> String {
@@ -195,12 +224,12 @@ fn address(cloud: &LocalCloud) -> String {
 }
 
 /// A request as it stands on the wire. The emulator looks at who signs, not at the signature.
-fn request(cloud: &LocalCloud, operation: &str, body: &serde_json::Value) -> Vec<u8> {
+fn request(cloud: &LocalCloud, service: &str, target: &str, body: &serde_json::Value) -> Vec<u8> {
     let (body, key) = (body.to_string(), &cloud.account().access_key_id);
     let head = format!(
         "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/x-amz-json-1.1\r\n\
-         x-amz-target: Kinesis_20131202.{operation}\r\ncontent-length: {}\r\n\
-         authorization: AWS4-HMAC-SHA256 Credential={key}/20260101/{REGION}/kinesis/aws4_request\r\n\r\n",
+         x-amz-target: {target}\r\ncontent-length: {}\r\n\
+         authorization: AWS4-HMAC-SHA256 Credential={key}/20260101/{REGION}/{service}/aws4_request\r\n\r\n",
         address(cloud),
         body.len()
     );
@@ -293,7 +322,7 @@ async fn messages(sqs: &aws_sdk_sqs::Client, clients: usize) -> Result<(), Failu
         .await?;
     let url = created.queue_url.ok_or("the queue has no URL")?;
     let title = format!("SQS send, receive, delete, SDK, {clients} client(s)");
-    let body = "n".repeat(800);
+    let body = "n".repeat(MESSAGE_BYTES);
     measure(&title, clients, body.len(), |meter| {
         let (sqs, url, body) = (sqs.clone(), url.clone(), body.clone());
         async move {

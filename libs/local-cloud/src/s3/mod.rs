@@ -1,7 +1,7 @@
 //! S3: protocol and signatures by `s3s`, everything that they mean by us.
 //!
 //! `access` lets a request in and asks the fault rules; `operations` names what is emulated and
-//! leads to one file for each group of operations (`bucket`, `write`, `read`, `list`, `multipart`,
+//! leads to one file for each group of operations (`bucket`, `write`, `read`, `list`, `multipart`, `complete`,
 //! `remove`, `tagging`). Bodies are received outside any lock (`body`); what becomes visible is
 //! decided in `commit`, under one lock.
 
@@ -9,8 +9,10 @@ mod access;
 mod body;
 mod bucket;
 mod catalogue;
+mod change;
 mod checksum;
 mod commit;
+mod complete;
 mod condition;
 mod layout;
 mod list;

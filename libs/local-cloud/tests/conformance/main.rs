@@ -14,7 +14,9 @@ mod notifications;
 mod s3;
 mod s3_integrity;
 mod s3_keys;
+mod s3_listings;
 mod s3_multipart;
+mod s3_versions;
 mod sqs;
 
 use std::env;
