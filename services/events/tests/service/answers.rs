@@ -1,13 +1,11 @@
 //! What is answered, in which shape and with which code.
 
-use std::time::Duration;
-
 use event_model::Producer;
-use local_cloud::Rule;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinSet,
     time::timeout,
 };
 
@@ -363,51 +361,61 @@ async fn the_country_comes_from_the_configured_header_alone() {
     }
 }
 
+/// A budget that one body fills by half.
+const SMALL_BUDGET: [&str; 6] = [
+    "--max-body-bytes",
+    "32KiB",
+    "--max-events",
+    "10",
+    "--in-flight-bytes",
+    "60KiB",
+];
+
+/// A request whose body never comes: it holds what it may bring, 32 KiB, until it is dropped.
+async fn hold_a_body(collector: &Collector) -> JoinSet<()> {
+    let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let held = collector
+        .post("/v1/events", reqwest::Body::wrap_stream(never))
+        .send();
+    let mut holding = JoinSet::new();
+    holding.spawn(async move { drop(held.await) });
+    let in_flight = || collector.metric("events_in_flight_bytes");
+    collector
+        .until("a body is waited for", || in_flight() >= f64::from(32 << 10))
+        .await;
+    holding
+}
+
 #[tokio::test]
 async fn beyond_the_budget_of_bytes_requests_are_shed_until_there_is_room() {
-    let flags = [
-        "--max-body-bytes",
-        "32KiB",
-        "--max-events",
-        "10",
-        "--in-flight-bytes",
-        "60KiB",
-    ];
-    let collector = Collector::start(&flags).await;
-    let slow = Duration::from_millis(500);
-    collector
-        .cloud
-        .faults()
-        .inject(Rule::on("kinesis:PutRecords").times(1).delay(slow));
-    let mut event = play("a");
-    event["track"] = json!("x".repeat(250));
-    let padding = " ".repeat(31 << 10);
-    let first = collector.post("/v1/events", format!("{event}{padding}"));
-    let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
-    let held = collector.post("/v1/events", reqwest::Body::wrap_stream(never));
-    let mut holding = tokio::task::JoinSet::new();
-    holding.spawn(async move { held.send().await.map(drop) });
-    collector
-        .until("a body is being waited for", || {
-            collector.metric("events_in_flight_bytes") >= f64::from(32 << 10)
-        })
-        .await;
-
-    let shed = first
-        .try_clone()
-        .expect("a request")
+    let collector = Collector::start(&SMALL_BUDGET).await;
+    let mut holding = hold_a_body(&collector).await;
+    let body = format!("{}{}", play("a"), " ".repeat(31 << 10));
+    let shed = collector
+        .post("/v1/events", body.clone())
         .send()
         .await
         .expect("an answer");
     assert_eq!(shed.headers()["retry-after"], "1");
-    let (status, body) = answer(shed).await;
-    assert_eq!((status, &body["code"]), (503, &json!("overloaded")));
+    let (status, answer) = answer(shed).await;
+    assert_eq!((status, &answer["code"]), (503, &json!("overloaded")));
 
     holding.shutdown().await;
+    let in_flight = || collector.metric("events_in_flight_bytes");
     collector
-        .until("the budget is free again", || {
-            collector.metric("events_in_flight_bytes") == 0.0
-        })
+        .until("the budget is free again", || in_flight() == 0.0)
         .await;
-    assert_eq!(first.send().await.expect("an answer").status(), 200);
+    assert_eq!(collector.send(body).await.0, 200);
+}
+
+#[tokio::test]
+async fn events_that_outgrow_the_budget_once_enriched_are_to_be_sent_again() {
+    let collector = Collector::start(&SMALL_BUDGET).await;
+    let _holding = hold_a_body(&collector).await;
+    let event = play("a").to_string();
+    let wide = format!("{{{}{}", " ".repeat(2400), &event[1..]);
+    let (status, answer) = collector.send(format!("[{}]", vec![wide; 10].join(","))).await;
+    assert_eq!((status, &answer["retry"]), (503, &json!(10)));
+    assert_eq!(collector.metric("events_retry_total"), 10.0);
+    assert!(collector.stored().await.is_empty());
 }
