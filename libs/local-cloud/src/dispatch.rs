@@ -93,7 +93,7 @@ async fn json_call<S: JsonService>(
     let decision = services
         .faults
         .decide(&name, || service.resource(&operation, &body));
-    tokio::time::sleep(decision.delay).await;
+    decision.wait().await;
     match decision.outcome {
         Some(Outcome::Fail { status, code }) => {
             return Ok(json::response::<S>(Err(ApiError::new(
