@@ -92,26 +92,18 @@ async fn a_message_in_hand_stays_hidden_beyond_its_time_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_can_start_is_received() {
     let world = World::new().await;
-    let mut config = world.config();
-    config.limits.concurrency = 3;
-    let service = world.run(config);
-    world.until_queue_is_empty().await;
-    world
-        .europe
-        .faults()
-        .inject(Rule::on("s3:PutObject").delay(Duration::from_secs(2)).times(3));
+    let slow = Rule::on("s3:PutObject").times(3).delay(Duration::from_secs(2));
+    world.europe.faults().inject(slow);
     for number in 0..10 {
         world.put_source(&format!("{number}"), "x").await;
     }
-    until("three are being written", async || {
-        world.europe.faults().injected("s3:PutObject") == 3
+    let mut config = world.config();
+    config.limits.concurrency = 3;
+    let service = world.run(config);
+    until("three are in hand and seven left to others", async || {
+        world.queue_depth(&world.queue_url).await == (7, 3)
     })
     .await;
-    assert_eq!(
-        world.queue_depth(&world.queue_url).await,
-        (7, 3),
-        "the others are left to other receivers"
-    );
     assert_eq!(service.metric("syncomatic_in_flight_messages", None), 3);
     world.until_queue_is_empty().await;
     service.stop().await.expect("drained");
