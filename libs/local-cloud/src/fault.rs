@@ -367,6 +367,16 @@ pub(crate) struct Decision {
     pub(crate) outcome: Option<Outcome>,
 }
 
+impl Decision {
+    /// Waits as long as the rules say.
+    pub(crate) async fn wait(&self) {
+        // Even a sleep of no length waits for the timer's next tick, a millisecond away.
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
+    }
+}
+
 /// The deciding part of a [`Decision`].
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {

@@ -20,6 +20,9 @@
 //! not emulated is answered with an error that names it. What it is not for is production: one
 //! credential, no policies, no TLS, and writes that are not flushed to the device.
 //!
+//! A program that hosts a cloud should log with `s3s=off`: the protocol crate calls every refused
+//! request an error, among them the 412 that a conditional write is about.
+//!
 //! The parts, from the socket inwards: `server` accepts connections, `dispatch` finds the service
 //! of a request and applies [`Faults`], `kinesis`, `s3` and `sqs` execute operations, `state` keeps
 //! what they acknowledged.

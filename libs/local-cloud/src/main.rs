@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::Parser;
 use local_cloud::{Account, Clock, CloudSettings, LocalCloud, StartError};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -23,7 +24,7 @@ struct Arguments {
         value_name = "SIDE",
         default_value = "region=us-east-1,listen=127.0.0.1:4566"
     )]
-    sides: Vec<Side>,
+    sides: Vec<String>,
     /// Keeps the state of each side in `<folder>/<region>`; without it, state is kept in memory.
     #[arg(long, value_name = "FOLDER")]
     data_folder: Option<PathBuf>,
@@ -32,7 +33,6 @@ struct Arguments {
     seed: u64,
 }
 
-#[derive(Clone)]
 struct Side {
     listen: SocketAddr,
     account: Account,
@@ -73,7 +73,12 @@ impl FromStr for Side {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // The protocol crate calls every refused request an error; to us they are answers.
+    let filter = EnvFilter::new("info,s3s=off");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return explain(&error),
@@ -82,7 +87,10 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::FAILURE
+            match error {
+                RunError::Side(_) => ExitCode::from(EXIT_USAGE),
+                RunError::Start(_) | RunError::Signal(_) => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -99,6 +107,9 @@ fn explain(error: &clap::Error) -> ExitCode {
 
 #[derive(Debug, thiserror::Error)]
 enum RunError {
+    /// Said by us rather than by clap, which would repeat the value and the secret in it.
+    #[error("--side: {0}")]
+    Side(String),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("signals cannot be received: {0}")]
@@ -108,7 +119,13 @@ enum RunError {
 async fn run(arguments: Arguments) -> Result<(), RunError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut clouds = Vec::with_capacity(arguments.sides.len());
-    for Side { listen, account } in arguments.sides {
+    let sides: Vec<Side> = arguments
+        .sides
+        .iter()
+        .map(|side| side.parse())
+        .collect::<Result<_, _>>()
+        .map_err(RunError::Side)?;
+    for Side { listen, account } in sides {
         let data_folder = arguments
             .data_folder
             .as_ref()

@@ -2,109 +2,42 @@
 
 #![allow(missing_docs)]
 
+mod support;
+
 use std::collections::BTreeSet;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, CreateBucketConfiguration, Event, NotificationConfiguration, QueueConfiguration,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
-use local_cloud::Account;
-use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
+
+use support::Program;
 
 const REGION: &str = "cn-north-1";
 const BUCKET: &str = "crash";
 const QUEUE: &str = "crash";
 const WRITERS: usize = 4;
 
-struct Program {
-    child: Child,
-    s3: aws_sdk_s3::Client,
-    sqs: aws_sdk_sqs::Client,
-}
-
-impl Program {
-    /// Starts the program on the folder and waits until it answers.
-    async fn start(folder: &Path) -> Self {
-        // A port that was free a moment ago: the program has no way to tell which one it took.
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        drop(listener);
-        let child = Command::new(env!("CARGO_BIN_EXE_local-cloud"))
-            .arg(format!("--side=region={REGION},listen={address}"))
-            .arg("--data-folder")
-            .arg(folder)
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program");
-        let account = Account::development(REGION);
-        let credentials = Credentials::new(
-            account.access_key_id,
-            account.secret_access_key,
-            None,
-            None,
-            "test",
-        );
-        macro_rules! client {
-            ($sdk:ident, $($extra:tt)*) => {
-                $sdk::Client::from_conf(
-                    $sdk::Config::builder()
-                        .behavior_version(BehaviorVersion::latest())
-                        .http_client(http_client())
-                        .endpoint_url(format!("http://{address}"))
-                        .region(Region::new(REGION))
-                        .credentials_provider(credentials.clone())
-                        .retry_config(RetryConfig::disabled())
-                        $($extra)*
-                        .build(),
-                )
-            };
-        }
-        let (s3, sqs) = (
-            client!(aws_sdk_s3, .force_path_style(true)),
-            client!(aws_sdk_sqs,),
-        );
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while s3.list_buckets().send().await.is_err() {
-            assert!(Instant::now() < deadline, "the program does not answer");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Self { child, s3, sqs }
-    }
-
-    async fn queue_url(&self) -> String {
-        self.sqs
-            .get_queue_url()
-            .queue_name(QUEUE)
-            .send()
-            .await
-            .expect("the queue")
-            .queue_url
-            .expect("its URL")
-    }
-}
-
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().build_http()
+/// Where the program's notifications go.
+async fn queue_url(program: &Program) -> String {
+    let url = program.clients.sqs.get_queue_url().queue_name(QUEUE).send().await;
+    url.expect("the queue").queue_url.expect("its URL")
 }
 
 async fn prepare(program: &Program) {
     let location =
         CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::CnNorth1);
     let create = program
+        .clients
         .s3
         .create_bucket()
         .bucket(BUCKET)
         .create_bucket_configuration(location.build());
     create.send().await.expect("a bucket");
     program
+        .clients
         .sqs
         .create_queue()
         .queue_name(QUEUE)
@@ -113,9 +46,10 @@ async fn prepare(program: &Program) {
         .expect("a queue");
     let arn = QueueAttributeName::QueueArn;
     let attributes = program
+        .clients
         .sqs
         .get_queue_attributes()
-        .queue_url(program.queue_url().await);
+        .queue_url(queue_url(program).await);
     let attributes = attributes
         .attribute_names(arn.clone())
         .send()
@@ -130,7 +64,11 @@ async fn prepare(program: &Program) {
     let configuration = NotificationConfiguration::builder()
         .queue_configurations(queue)
         .build();
-    let put = program.s3.put_bucket_notification_configuration().bucket(BUCKET);
+    let put = program
+        .clients
+        .s3
+        .put_bucket_notification_configuration()
+        .bucket(BUCKET);
     put.notification_configuration(configuration)
         .send()
         .await
@@ -171,10 +109,11 @@ async fn write(s3: aws_sdk_s3::Client, round: usize, writer: usize) -> Vec<Strin
 }
 
 async fn told_keys(program: &Program) -> BTreeSet<String> {
-    let url = program.queue_url().await;
+    let url = queue_url(program).await;
     let mut told = BTreeSet::new();
     loop {
         let receive = program
+            .clients
             .sqs
             .receive_message()
             .queue_url(&url)
@@ -198,18 +137,19 @@ async fn told_keys(program: &Program) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_kill_9() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut program = Program::start(folder.path()).await;
+    let mut program = Program::start(REGION, folder.path()).await;
     prepare(&program).await;
     let mut acknowledged = Vec::new();
     for round in 0..3 {
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
-            writers.spawn(write(program.s3.clone(), round, writer));
+            writers.spawn(write(program.clients.s3.clone(), round, writer));
         }
         let enough = (round + 1) * 40;
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let listed = program
+                .clients
                 .s3
                 .list_objects_v2()
                 .bucket(BUCKET)
@@ -221,15 +161,16 @@ async fn what_was_acknowledged_survives_kill_9() {
             }
             assert!(Instant::now() < deadline, "the writers are slow");
         }
-        program.child.kill().await.expect("killed");
+        program.kill().await;
         while let Some(keys) = writers.join_next().await {
             acknowledged.extend(keys.expect("no panic"));
         }
-        program = Program::start(folder.path()).await;
+        program = Program::start(REGION, folder.path()).await;
     }
     assert!(acknowledged.len() >= 100, "{} objects", acknowledged.len());
     for key in &acknowledged {
         let got = program
+            .clients
             .s3
             .get_object()
             .bucket(BUCKET)
@@ -245,6 +186,7 @@ async fn what_was_acknowledged_survives_kill_9() {
     // What was overwritten when the program was killed is one version, and its bytes fit its ETag.
     for writer in 0..WRITERS {
         let got = program
+            .clients
             .s3
             .get_object()
             .bucket(BUCKET)
@@ -260,6 +202,7 @@ async fn what_was_acknowledged_survives_kill_9() {
             .expect("the SDK checks the checksum")
             .to_vec();
         let again = program
+            .clients
             .s3
             .put_object()
             .bucket(BUCKET)
@@ -272,5 +215,5 @@ async fn what_was_acknowledged_survives_kill_9() {
     let told = told_keys(&program).await;
     let untold: Vec<_> = acknowledged.iter().filter(|key| !told.contains(*key)).collect();
     assert!(untold.is_empty(), "no notification came of {untold:?}");
-    program.child.kill().await.expect("killed");
+    program.kill().await;
 }

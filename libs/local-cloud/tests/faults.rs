@@ -2,17 +2,19 @@
 
 #![allow(missing_docs)]
 
+mod support;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{Blob, ByteStream};
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use local_cloud::{CloudSettings, LocalCloud, Rule};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use support::Clients;
 
 const REGION: &str = "cn-north-1";
 const BUCKET: &str = "faults";
@@ -28,31 +30,7 @@ async fn start() -> Client {
     let cloud = LocalCloud::start(CloudSettings::in_memory(REGION))
         .await
         .expect("a cloud");
-    let account = cloud.account();
-    let credentials = Credentials::new(
-        &account.access_key_id,
-        &account.secret_access_key,
-        None,
-        None,
-        "embedded",
-    );
-    macro_rules! client {
-        ($sdk:ident, $($extra:tt)*) => {
-            $sdk::Client::from_conf(
-                $sdk::Config::builder()
-                    .behavior_version(BehaviorVersion::latest())
-                    .http_client(http_client())
-                    .endpoint_url(cloud.endpoint_url())
-                    .region(Region::new(REGION))
-                    .credentials_provider(credentials.clone())
-                    .retry_config(RetryConfig::disabled())
-                    $($extra)*
-                    .build(),
-            )
-        };
-    }
-    let s3 = client!(aws_sdk_s3, .force_path_style(true));
-    let (kinesis, sqs) = (client!(aws_sdk_kinesis,), client!(aws_sdk_sqs,));
+    let Clients { s3, sqs, kinesis } = Clients::of(&cloud.endpoint_url(), cloud.account());
     let location =
         CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::CnNorth1);
     let create = s3
@@ -66,10 +44,6 @@ async fn start() -> Client {
         kinesis,
         sqs,
     }
-}
-
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().build_http()
 }
 
 impl Client {

@@ -73,7 +73,7 @@ impl S3Access for Access {
         self.admit(context)?;
         let operation = format!("{}:{}", S3::NAME, context.s3_op().name());
         let decision = self.faults.decide(&operation, || resource(context.s3_path()));
-        tokio::time::sleep(decision.delay).await;
+        decision.wait().await;
         match decision.outcome {
             None => Ok(()),
             Some(Outcome::Fail { status, code }) => Err(injected(status, &code)),

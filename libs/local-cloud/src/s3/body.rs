@@ -18,6 +18,8 @@ use super::layout::{Layout, Place};
 
 /// Bytes that one system call moves between a socket's buffers and a file.
 const FILE_CHUNK_BYTES: usize = 256 * 1024;
+/// Chunks below this are copied when they are kept in memory.
+const SMALL_CHUNK_BYTES: usize = 16 * 1024;
 /// The largest object that one PUT may carry.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>
 const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
@@ -219,7 +221,13 @@ impl Writer {
     async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
         match self {
             Self::Memory(chunks) => {
-                chunks.push(chunk);
+                // A small chunk would keep the whole buffer alive that it was read into.
+                let is_small = chunk.len() < SMALL_CHUNK_BYTES;
+                chunks.push(if is_small {
+                    Bytes::copy_from_slice(&chunk)
+                } else {
+                    chunk
+                });
                 Ok(())
             }
             Self::File { file, pending, .. } => {

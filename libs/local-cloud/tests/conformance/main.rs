@@ -18,13 +18,15 @@ mod s3_listings;
 mod s3_multipart;
 mod s3_versions;
 mod sqs;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::env;
 
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
-use aws_smithy_http_client::tls;
+use aws_sdk_s3::config::Credentials;
 use local_cloud::{Account, CloudSettings, LocalCloud};
+
+use support::Clients;
 
 /// Where the embedded clouds are: a region whose ARNs are not the usual `arn:aws`.
 pub(crate) const REGION: &str = "cn-north-1";
@@ -83,26 +85,11 @@ impl Target {
         credentials: &Credentials,
         cloud: Option<LocalCloud>,
     ) -> Self {
-        // Each SDK's builder is a type of its own.
-        macro_rules! client {
-            ($sdk:ident, $($extra:tt)*) => {
-                $sdk::Client::from_conf(
-                    $sdk::Config::builder()
-                        .behavior_version(BehaviorVersion::latest())
-                        .http_client(http_client())
-                        .endpoint_url(endpoint_url)
-                        .region(Region::new(region.to_owned()))
-                        .credentials_provider(credentials.clone())
-                        .retry_config(RetryConfig::disabled())
-                        $($extra)*
-                        .build(),
-                )
-            };
-        }
+        let Clients { s3, sqs, kinesis } = Clients::connect(endpoint_url, region, credentials);
         Self {
-            s3: client!(aws_sdk_s3, .force_path_style(true)),
-            sqs: client!(aws_sdk_sqs,),
-            kinesis: client!(aws_sdk_kinesis,),
+            s3,
+            sqs,
+            kinesis,
             region: region.to_owned(),
             cloud,
         }
@@ -163,12 +150,6 @@ impl Target {
             .expect("the object");
         object.body.collect().await.expect("its bytes").to_vec()
     }
-}
-
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-        .build_https()
 }
 
 /// A name that no other test, process or run has.
