@@ -29,7 +29,8 @@ pub struct Latch {
 }
 
 impl Readiness {
-    /// Ready until a latch is taken; not ready once `shutdown` is requested.
+    /// Not ready before the first latch is taken, nor once `shutdown` is requested. A service takes all
+    /// its latches before it opens any.
     pub fn new(shutdown: Shutdown) -> Self {
         Self {
             latches: Arc::default(),
@@ -61,12 +62,13 @@ impl Readiness {
             .shutdown
             .is_requested()
             .then(|| "shutdown: draining".to_owned());
-        let closed = self.lock();
-        let closed = closed.iter().filter_map(|latch| {
+        let latches = self.lock();
+        let unborn = latches.is_empty().then(|| "service: starting".to_owned());
+        let closed = latches.iter().filter_map(|latch| {
             let reason = latch.closed_because.as_ref()?;
             Some(format!("{}: {reason}", latch.what))
         });
-        draining.into_iter().chain(closed).collect()
+        draining.into_iter().chain(unborn).chain(closed).collect()
     }
 
     /// A panic elsewhere cannot leave a latch half written, so a poisoned lock is as good as any.
@@ -112,6 +114,11 @@ mod tests {
     fn ready_only_when_every_latch_is_open_and_nobody_asked_to_drain() {
         let shutdown = Shutdown::new(Duration::from_secs(1));
         let readiness = Readiness::new(shutdown.clone());
+        assert_eq!(
+            readiness.reasons(),
+            ["service: starting"],
+            "nobody has said that it is ready"
+        );
         let stream = readiness.latch("stream");
         let bucket = readiness.latch("bucket");
         assert_eq!(readiness.reasons(), ["stream: starting", "bucket: starting"]);

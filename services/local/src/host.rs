@@ -120,6 +120,7 @@ mod tests {
         for (name, drain_ms) in [("first", 60), ("second", 30), ("third", 0)] {
             let drained = Arc::clone(&drained);
             host.start(name, free_port().await, |runtime| async move {
+                runtime.readiness.latch("part").open();
                 runtime.shutdown.requested().await;
                 tokio::time::sleep(Duration::from_millis(drain_ms)).await;
                 drained.lock().expect("not poisoned").push(name);
