@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_clients::{Credentials, Endpoint};
 use clap::{Args, Parser};
-use service_runtime::program::{InvalidSetting, RuntimeSettings, Settings};
+use service_runtime::settings::{self, InvalidSetting, RuntimeSettings};
 use service_runtime::units::{parse_bytes, parse_duration};
 
 use crate::policy::{InvalidRoute, Partition, Route, Routes, UnknownRegion};
@@ -22,7 +22,7 @@ use crate::policy::{InvalidRoute, Partition, Route, Routes, UnknownRegion};
 /// s3:GetObject, s3:PutObject and s3:PutObjectTagging. Without s3:ListBucket S3 answers 403, not 404,
 /// for an object that does not exist.
 #[derive(Parser, Debug)]
-pub struct SyncomaticSettings {
+pub struct Settings {
     #[command(flatten)]
     source: SourceSettings,
     #[command(flatten)]
@@ -226,7 +226,7 @@ const VISIBILITY_MIN: Duration = Duration::from_secs(2);
 const MEMORY_MIN_BYTES: u64 = 1024 * 1024;
 const CONCURRENCY_MAX: usize = 1024;
 
-impl Settings for SyncomaticSettings {
+impl settings::Settings for Settings {
     const NAME: &'static str = "syncomatic";
     const ENV_PREFIX: &'static str = "SYNCOMATIC_";
     const ADMIN_PORT: u16 = 9603;

@@ -39,5 +39,5 @@ mod queue;
 mod sides;
 mod stream;
 
-pub use config::{Config, SyncomaticSettings as Settings};
+pub use config::{Config, Settings};
 pub use sync::{Destination, Error, Source, run, serve};

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    service_runtime::program::main::<syncomatic::config::SyncomaticSettings, _, _>(syncomatic::serve)
+    service_runtime::program::main::<syncomatic::Settings, _, _>(syncomatic::serve)
 }

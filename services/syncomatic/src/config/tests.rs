@@ -2,6 +2,8 @@ use std::io::Write;
 
 use tempfile::NamedTempFile;
 
+use service_runtime::settings::Settings as _;
+
 use super::*;
 
 const COMPLETE: [&str; 12] = [
@@ -27,7 +29,7 @@ fn validate(changes: &[&str]) -> Result<Config, InvalidSetting> {
         .filter(|setting| !changes.iter().any(|change| name(change) == name(setting)));
     let changes = changes.iter().filter(|change| change.contains('='));
     let arguments = ["syncomatic"].iter().chain(kept).chain(changes);
-    SyncomaticSettings::try_parse_from(arguments)
+    Settings::try_parse_from(arguments)
         .expect("well-formed settings")
         .validate()
 }
