@@ -102,6 +102,30 @@ async fn a_drain_answers_what_is_in_flight_and_loses_nothing_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_drain_sends_what_was_taken_in_even_if_its_client_has_gone() {
+    let mut collector = Collector::start(&[]).await;
+    let faults = collector.cloud.faults();
+    let slow = Duration::from_millis(200);
+    faults.inject(
+        Rule::on("kinesis:PutRecords")
+            .times(3)
+            .delay(slow)
+            .fail(500, "InternalFailure"),
+    );
+    let request = collector.post("/v1/events", event(1));
+    let mut requests = JoinSet::new();
+    requests.spawn(async move { request.send().await });
+    collector
+        .until("the first call is out", || {
+            faults.injected("kinesis:PutRecords") >= 1
+        })
+        .await;
+    requests.shutdown().await;
+    collector.stop().await.expect("drained");
+    assert_eq!(collector.stored().await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_drain_takes_no_new_connection_and_closes_idle_ones() {
     let mut collector = Collector::start(&[]).await;
     let mut idle = TcpStream::connect(collector.address).await.expect("a connection");
