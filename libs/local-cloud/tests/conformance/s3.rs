@@ -1,10 +1,16 @@
 //! Buckets and objects: headers, ranges, conditions, copies, tags.
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::primitives::{ByteStream, DateTime, SdkBody};
 use aws_sdk_s3::types::{Delete, MetadataDirective, ObjectIdentifier, StorageClass, Tag, Tagging};
 
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::{Target, refusal};
@@ -329,24 +335,66 @@ async fn writes_can_be_conditional() {
         .expect("there is none any more");
 }
 
+/// A body that is sent only when all writers have begun theirs, so that each has been let in before
+/// any can be done.
+struct Gated {
+    gate: Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    bytes: Option<Bytes>,
+}
+
+impl Gated {
+    fn new(all: Arc<Barrier>, bytes: Vec<u8>) -> Self {
+        let gate = Box::pin(async move {
+            all.wait().await;
+        });
+        Self {
+            gate: Mutex::new(gate),
+            bytes: Some(bytes.into()),
+        }
+    }
+}
+
+impl Body for Gated {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.bytes.is_some() {
+            let mut gate = self.gate.lock().expect("no panic");
+            std::task::ready!(gate.as_mut().poll(context));
+        }
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
 /// Of any number of writers that all require that there is no object, exactly one wins.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
 #[tokio::test(flavor = "multi_thread")]
 async fn of_64_racing_writers_one_wins() {
+    const WRITERS: usize = 64;
     let target = Target::start().await;
     let bucket = target.bucket().await;
     for round in 0..4 {
         let key = format!("race-{round}");
+        let all = Arc::new(Barrier::new(WRITERS));
         let mut writers = JoinSet::new();
-        for writer in 0..64 {
-            let body = format!("writer {writer}").into_bytes();
+        for writer in 0..WRITERS {
+            let body = Gated::new(Arc::clone(&all), format!("writer {writer}").into_bytes());
+            let body = ByteStream::new(SdkBody::from_body_1_x(body));
             let put = target
                 .s3
                 .put_object()
                 .bucket(&bucket)
                 .key(&key)
                 .if_none_match("*")
-                .body(body.into());
+                .body(body);
             writers.spawn(async move { (writer, put.send().await) });
         }
         let mut winners = Vec::new();
