@@ -4,11 +4,11 @@
 //! http → auth → decode → validate → enrich → batch → publish → Kinesis
 //! ```
 //!
-//! [`ingest`] shows the order of the stages in one function. Two promises hold the rest together:
+//! `ingest.rs` shows the order of the stages in one function. Two promises hold the rest together:
 //!
 //! - An event is answered `accepted` only after Kinesis returned a sequence number for it. A record
-//!   that gets lost on its way, whatever the cause, is answered `retry`: see [`submission`].
-//! - Records of one partition key enter the stream in the order in which they came: see [`batch`].
+//!   that gets lost on its way, whatever the cause, is answered `retry`: see `submission.rs`.
+//! - Records of one partition key enter the stream in the order in which they came: see `batch.rs`.
 
 mod admission;
 mod auth;
