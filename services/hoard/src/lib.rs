@@ -55,6 +55,9 @@ pub use service::run;
 /// # Errors
 /// Those of [`run`].
 pub async fn serve(config: Config, runtime: Runtime) -> Result<(), Error> {
+    let configured = runtime.readiness.latch("aws configuration");
     let aws = aws_clients::load(&aws_clients::Endpoint::default()).await;
-    run(config, aws_clients::kinesis(&aws), aws_clients::s3(&aws), runtime).await
+    let running = run(config, aws_clients::kinesis(&aws), aws_clients::s3(&aws), runtime);
+    configured.open();
+    running.await
 }

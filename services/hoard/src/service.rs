@@ -30,28 +30,30 @@ use crate::store::Store;
 /// # Errors
 /// The stream or the bucket is not there or denied, the bucket does not honour conditional writes, a
 /// metric is registered already, a task panicked, or the drain deadline passed.
-pub async fn run(
+pub fn run(
     config: Config,
     kinesis: KinesisClient,
     s3: S3Client,
     runtime: Runtime,
-) -> Result<(), Error> {
-    let metrics = Metrics::new(&runtime.registry)?;
-    metrics.flush_interval(config.limits.age);
+) -> impl Future<Output = Result<(), Error>> + Send {
+    // Taken here and not in the future: who asks between this call and the first poll hears "starting".
     let bucket_ready = runtime.readiness.latch("bucket");
     let stream_ready = runtime.readiness.latch("stream");
-    let shutdown = runtime.shutdown;
-
-    let archive = tokio::select! {
-        archive = prepare(config, kinesis, s3, shutdown.clone(), metrics, &bucket_ready) => Arc::new(archive?),
-        () = shutdown.requested() => return Ok(()),
-    };
-    let mut supervisor = Supervisor::new(archive);
-    tokio::select! {
-        outcome = supervisor.archive_stream(&stream_ready) => outcome?,
-        () = shutdown.requested() => {}
+    async move {
+        let metrics = Metrics::new(&runtime.registry)?;
+        metrics.flush_interval(config.limits.age);
+        let shutdown = runtime.shutdown;
+        let archive = tokio::select! {
+            archive = prepare(config, kinesis, s3, shutdown.clone(), metrics, &bucket_ready) => Arc::new(archive?),
+            () = shutdown.requested() => return Ok(()),
+        };
+        let mut supervisor = Supervisor::new(archive);
+        tokio::select! {
+            outcome = supervisor.archive_stream(&stream_ready) => outcome?,
+            () = shutdown.requested() => {}
+        }
+        supervisor.drain().await
     }
-    supervisor.drain().await
 }
 
 /// Nothing is read before the bucket has shown that it refuses what it must refuse.
