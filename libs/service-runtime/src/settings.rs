@@ -22,6 +22,8 @@ pub trait Settings: Parser {
     const ENV_PREFIX: &'static str;
     /// The admin port when `--admin-listen` is not given.
     const ADMIN_PORT: u16;
+    /// Which log lines are written when `--log-filter` is not given.
+    const LOG_FILTER: &'static str = "info";
     /// The validated configuration, which the service is built from.
     type Config: Send + 'static;
 
@@ -53,7 +55,7 @@ pub struct RuntimeSettings {
     pub log_format: LogFormat,
 
     /// Which log lines are written: a level, or target=level directives.
-    #[arg(long, default_value = "info", help_heading = "Operation")]
+    #[arg(long, help_heading = "Operation")]
     pub log_filter: String,
 }
 
@@ -144,6 +146,9 @@ fn command_without_environment<S: Settings>() -> Command {
         .mut_arg("admin_listen", |arg| {
             arg.required(false)
                 .default_value(format!("0.0.0.0:{}", S::ADMIN_PORT))
+        })
+        .mut_arg("log_filter", |arg| {
+            arg.required(false).default_value(S::LOG_FILTER)
         })
 }
 
