@@ -12,6 +12,7 @@ mod kinesis;
 mod kinesis_embedded;
 mod notifications;
 mod s3;
+mod s3_conditions;
 mod s3_integrity;
 mod s3_keys;
 mod s3_listings;
