@@ -171,7 +171,10 @@ impl Process {
 
 /// A test that fails shows what the programs said.
 impl Drop for Process {
-    #[expect(clippy::print_stderr, reason = "the test harness shows it where the test failed")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "the test harness shows it where the test failed"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.transcript());

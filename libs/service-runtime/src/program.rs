@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::settings;
-pub use crate::settings::{InvalidSetting, LogTarget, RuntimeSettings, Settings};
+use crate::settings::{self, InvalidSetting, LogTarget, RuntimeSettings, Settings};
 use crate::units::format_duration;
 use crate::{Runtime, admin, logs};
 

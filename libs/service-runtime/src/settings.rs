@@ -20,8 +20,8 @@ pub trait Settings: Parser {
     const NAME: &'static str;
     /// The prefix of its environment variables, with the underscore.
     const ENV_PREFIX: &'static str;
-    /// The admin port when `--admin-listen` is not given.
-    const ADMIN_PORT: u16;
+    /// The admin address when `--admin-listen` is not given.
+    const ADMIN_LISTEN: &'static str;
     /// Which log lines are written when `--log-filter` is not given.
     const LOG_FILTER: &'static str = "info";
     /// The validated configuration, which the service is built from.
@@ -144,8 +144,7 @@ fn command_without_environment<S: Settings>() -> Command {
         .name(S::NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .mut_arg("admin_listen", |arg| {
-            arg.required(false)
-                .default_value(format!("0.0.0.0:{}", S::ADMIN_PORT))
+            arg.required(false).default_value(S::ADMIN_LISTEN)
         })
         .mut_arg("log_filter", |arg| {
             arg.required(false).default_value(S::LOG_FILTER)
@@ -194,7 +193,7 @@ mod tests {
     impl Settings for Sample {
         const NAME: &'static str = "sample";
         const ENV_PREFIX: &'static str = "SAMPLE_";
-        const ADMIN_PORT: u16 = 9999;
+        const ADMIN_LISTEN: &'static str = "0.0.0.0:9999";
         type Config = Sample;
 
         fn runtime(&self) -> &RuntimeSettings {

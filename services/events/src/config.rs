@@ -7,7 +7,7 @@ use axum::http::HeaderName;
 use clap::Parser;
 use event_model::MAX_DEPTH_LIMIT;
 use service_runtime::{
-    program::{self, InvalidSetting, RuntimeSettings},
+    settings::{self, InvalidSetting, RuntimeSettings},
     units::{parse_bytes, parse_duration},
 };
 
@@ -168,10 +168,10 @@ pub struct PublishSettings {
     pub time_to_live: Duration,
 }
 
-impl program::Settings for Settings {
+impl settings::Settings for Settings {
     const NAME: &'static str = "events";
     const ENV_PREFIX: &'static str = "EVENTS_";
-    const ADMIN_PORT: u16 = 9601;
+    const ADMIN_LISTEN: &'static str = "0.0.0.0:9601";
     type Config = Config;
 
     fn runtime(&self) -> &RuntimeSettings {

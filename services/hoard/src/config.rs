@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use jiff::Timestamp;
-use service_runtime::program::{InvalidSetting, RuntimeSettings};
+use service_runtime::settings::{self, InvalidSetting, RuntimeSettings};
 use service_runtime::units::{parse_bytes, parse_duration};
 
 use crate::budget::READ_ALLOWANCE;
@@ -129,10 +129,10 @@ pub struct Config {
     pub discovery_interval: Duration,
 }
 
-impl service_runtime::program::Settings for Settings {
+impl settings::Settings for Settings {
     const NAME: &'static str = "hoard";
     const ENV_PREFIX: &'static str = "HOARD_";
-    const ADMIN_PORT: u16 = 9602;
+    const ADMIN_LISTEN: &'static str = "0.0.0.0:9602";
     type Config = Config;
 
     fn runtime(&self) -> &RuntimeSettings {

@@ -87,7 +87,7 @@ pub struct Config {
 impl settings::Settings for Settings {
     const NAME: &'static str = "local";
     const ENV_PREFIX: &'static str = "LOCAL_";
-    const ADMIN_PORT: u16 = 9600;
+    const ADMIN_LISTEN: &'static str = "127.0.0.1:9600";
     /// The protocol library of the emulated S3 calls every refused condition an error.
     const LOG_FILTER: &'static str = "info,s3s=off";
     type Config = Config;

@@ -229,7 +229,7 @@ const CONCURRENCY_MAX: usize = 1024;
 impl settings::Settings for Settings {
     const NAME: &'static str = "syncomatic";
     const ENV_PREFIX: &'static str = "SYNCOMATIC_";
-    const ADMIN_PORT: u16 = 9603;
+    const ADMIN_LISTEN: &'static str = "0.0.0.0:9603";
     type Config = Config;
 
     fn runtime(&self) -> &RuntimeSettings {
