@@ -55,7 +55,7 @@ pub struct RuntimeSettings {
     pub log_format: LogFormat,
 
     /// Which log lines are written: a level, or target=level directives.
-    #[arg(long, help_heading = "Operation")]
+    #[arg(long, default_value = "info", help_heading = "Operation")]
     pub log_filter: String,
 }
 
