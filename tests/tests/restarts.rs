@@ -1,13 +1,18 @@
 //! Each program is stopped and killed in the middle of the flow. What was accepted is on both sides,
 //! once; only an event whose answer was lost, and which was therefore sent again, may be there twice.
 
-use pipeline_tests::{Client, Pipeline, Process, Sent, eventually};
 use std::time::Duration;
+
+use local_cloud::Rule;
+use pipeline_tests::{Client, Pipeline, Process, Sent, eventually};
 
 const PIPELINE: &str = env!("CARGO_BIN_EXE_pipeline");
 const EVENTS: u64 = 1_200;
+/// How long AWS takes for the step that makes things durable: long enough that a program is most
+/// likely ended while it waits for one.
+const SLOW: Duration = Duration::from_millis(50);
 /// Restarts within one flow: in turn with a drain and without.
-const RESTARTS: usize = 4;
+const RESTARTS: usize = 6;
 
 #[derive(Clone, Copy, Debug)]
 enum End {
@@ -41,6 +46,8 @@ async fn events_restarts_in_the_middle() {
     let (mut events, _hoard, _syncomatic) =
         tokio::join!(pipeline.events(), pipeline.hoard(), pipeline.syncomatic());
     let client = pipeline.client(&events, "northwind-speaker").await;
+    let faults = pipeline.aws.source.cloud.faults();
+    faults.inject(Rule::on("kinesis:PutRecords").delay(SLOW));
     let (sent, _events) = send_during(&client, async {
         for how in ends() {
             some_batches_pass(&client).await;
@@ -60,6 +67,8 @@ async fn hoard_restarts_in_the_middle() {
     let (events, mut hoard, _syncomatic) =
         tokio::join!(pipeline.events(), pipeline.hoard(), pipeline.syncomatic());
     let client = pipeline.client(&events, "northwind-speaker").await;
+    let faults = pipeline.aws.source.cloud.faults();
+    faults.inject(Rule::on("s3:PutObject").delay(SLOW));
     let (sent, _hoard) = send_during(&client, async {
         for how in ends() {
             some_batches_pass(&client).await;
@@ -79,6 +88,8 @@ async fn syncomatic_restarts_in_the_middle() {
     let (events, _hoard, mut syncomatic) =
         tokio::join!(pipeline.events(), pipeline.hoard(), pipeline.syncomatic());
     let client = pipeline.client(&events, "northwind-speaker").await;
+    let faults = pipeline.aws.destination.cloud.faults();
+    faults.inject(Rule::on("s3:PutObject").delay(SLOW));
     let (sent, _syncomatic) = send_during(&client, async {
         for how in ends() {
             some_batches_pass(&client).await;
