@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use local::aws::{Aws, DESTINATION_BUCKET, SOURCE_BUCKET, STREAM, Side};
@@ -18,6 +18,8 @@ use crate::{Archive, Line, Process, eventually};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Shards of the stream: enough that several are read side by side.
 const SHARDS: &str = "3";
+/// Events a request, as a device that gathers some would send.
+const BATCH: usize = 20;
 
 /// Both sides, the credentials, and the multi-call binary with the programs.
 #[derive(Debug)]
@@ -144,7 +146,6 @@ impl Pipeline {
             key: demo.key.clone(),
             secret: demo.secret.clone(),
             next: AtomicU64::new(0),
-            accepted: AtomicU64::new(0),
         }
     }
 
@@ -209,18 +210,12 @@ pub struct Client {
     key: String,
     secret: String,
     next: AtomicU64,
-    accepted: AtomicU64,
 }
 
 impl Client {
     /// Sends to another `events` from now on.
     pub async fn follow(&self, events: &Process) {
         *self.url.lock().expect("not poisoned") = url(events).await;
-    }
-
-    /// How many events have been accepted so far.
-    pub fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Posts a body and gives the status and the answer.
@@ -253,31 +248,52 @@ impl Client {
             .collect()
     }
 
-    /// Sends `count` events in batches of 20, each until it is accepted as a whole.
+    /// Sends `count` events in batches, each until it is accepted as a whole.
     pub async fn send(&self, count: u64) -> Sent {
         let mut sent = Sent::default();
-        for batch in self.events(count).chunks(20) {
-            let ids = batch
-                .iter()
-                .map(|event| event["eventid"].as_str().expect("ours").to_owned());
-            let ids: Vec<String> = ids.collect();
-            eventually("a batch to be accepted", PATIENCE, async || {
-                let answer = self.post(json!(batch).to_string()).await;
-                match answer {
-                    Ok((200, _)) => return Some(()),
-                    Ok((503, _)) => {}
-                    Ok((status, answer)) => panic!("{status}: {answer}"),
-                    Err(error) if error.is_connect() => {}
-                    Err(_) => sent.answer_lost.extend(ids.iter().cloned()),
-                }
-                None
-            })
-            .await
-            .unwrap_or_else(|late| panic!("{late}"));
-            self.accepted.fetch_add(ids.len() as u64, Ordering::Relaxed);
-            sent.accepted.extend(ids);
+        for batch in self.events(count).chunks(BATCH) {
+            self.send_batch(batch, &mut sent).await;
         }
         sent
+    }
+
+    /// Sends batch after batch until `work` is done, and gives what both came to.
+    pub async fn send_during<T>(&self, work: impl Future<Output = T>) -> (Sent, T) {
+        let done = AtomicBool::new(false);
+        let sending = async {
+            let mut sent = Sent::default();
+            while !done.load(Ordering::Relaxed) {
+                self.send_batch(&self.events(BATCH as u64), &mut sent).await;
+            }
+            sent
+        };
+        let working = async {
+            let output = work.await;
+            done.store(true, Ordering::Relaxed);
+            output
+        };
+        tokio::join!(sending, working)
+    }
+
+    async fn send_batch(&self, batch: &[Value], sent: &mut Sent) {
+        let ids = batch
+            .iter()
+            .map(|event| event["eventid"].as_str().expect("ours").to_owned());
+        let ids: Vec<String> = ids.collect();
+        eventually("a batch to be accepted", PATIENCE, async || {
+            let answer = self.post(json!(batch).to_string()).await;
+            match answer {
+                Ok((200, _)) => return Some(()),
+                Ok((503, _)) => {}
+                Ok((status, answer)) => panic!("{status}: {answer}"),
+                Err(error) if error.is_connect() => {}
+                Err(_) => sent.answer_lost.extend(ids.iter().cloned()),
+            }
+            None
+        })
+        .await
+        .unwrap_or_else(|late| panic!("{late}"));
+        sent.accepted.extend(ids);
     }
 }
 

@@ -1,23 +1,57 @@
-//! Each program is stopped and killed in the middle of the flow. What was accepted is on both sides,
-//! once; only an event whose answer was lost, and which was therefore sent again, may be there twice.
+//! Each program is stopped and killed again and again while events flow, each time while it waits for
+//! the very step that makes things durable. What was accepted is on both sides, once; only an event
+//! whose answer was lost, and which was therefore sent again, may be there twice.
 
 use std::time::Duration;
 
-use local_cloud::Rule;
-use pipeline_tests::{Client, Pipeline, Process, Sent, eventually};
+use local_cloud::{Faults, Rule};
+use pipeline_tests::{Pipeline, Process, eventually};
 
 const PIPELINE: &str = env!("CARGO_BIN_EXE_pipeline");
-const EVENTS: u64 = 1_200;
-/// How long AWS takes for the step that makes things durable: long enough that a program is most
-/// likely ended while it waits for one.
-const SLOW: Duration = Duration::from_millis(50);
-/// Restarts within one flow: in turn with a drain and without.
+/// In turn with a drain and without.
 const RESTARTS: usize = 6;
+/// How long the durable step takes: long enough to end the program in the middle of it.
+const SLOW: Duration = Duration::from_millis(100);
+/// For the next durable step to begin; they come every second.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 enum End {
     Drained,
     Killed,
+}
+
+/// The step that makes a program's work durable, slowed down and watched.
+struct DurableStep<'a> {
+    faults: &'a Faults,
+    operation: &'static str,
+}
+
+impl<'a> DurableStep<'a> {
+    fn slow(faults: &'a Faults, operation: &'static str, resource: &str) -> Self {
+        faults.inject(Rule::on(operation).resource_containing(resource).delay(SLOW));
+        Self { faults, operation }
+    }
+
+    /// Waits until AWS has just been asked for one, and has not done it yet.
+    async fn begins(&self) {
+        let before = self.faults.injected(self.operation);
+        eventually(self.operation, PATIENCE, async || {
+            (self.faults.injected(self.operation) > before).then_some(())
+        })
+        .await
+        .unwrap_or_else(|late| panic!("{late}"));
+    }
+
+    /// Ends the program in the middle of the step, again and again; `start` gives the next one.
+    async fn end_repeatedly(&self, mut program: Process, mut start: impl AsyncFnMut() -> Process) -> Process {
+        for how in [End::Drained, End::Killed].into_iter().cycle().take(RESTARTS) {
+            self.begins().await;
+            end(program, how).await;
+            program = start().await;
+        }
+        program
+    }
 }
 
 /// Ends a program as told, and sees that a drain ends well.
@@ -31,84 +65,45 @@ async fn end(program: Process, how: End) {
     }
 }
 
-fn ends() -> impl Iterator<Item = End> {
-    [End::Drained, End::Killed].into_iter().cycle().take(RESTARTS)
-}
-
-/// Sends while `disturb` restarts a program again and again.
-async fn send_during(client: &Client, disturb: impl Future<Output = Process>) -> (Sent, Process) {
-    tokio::join!(client.send(EVENTS), disturb)
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn events_restarts_in_the_middle() {
+async fn events_ends_while_it_publishes() {
     let pipeline = Pipeline::start(PIPELINE).await;
-    let (mut events, _hoard, _syncomatic) =
+    let (events, _hoard, _syncomatic) =
         tokio::join!(pipeline.events(), pipeline.hoard(), pipeline.syncomatic());
     let client = pipeline.client(&events, "northwind-speaker").await;
-    let faults = pipeline.aws.source.cloud.faults();
-    faults.inject(Rule::on("kinesis:PutRecords").delay(SLOW));
-    let (sent, _events) = send_during(&client, async {
-        for how in ends() {
-            some_batches_pass(&client).await;
-            end(events, how).await;
-            events = pipeline.events().await;
-            client.follow(&events).await;
-        }
+    let publish = DurableStep::slow(pipeline.aws.source.cloud.faults(), "kinesis:PutRecords", "");
+    let restart = async || {
+        let events = pipeline.events().await;
+        client.follow(&events).await;
         events
-    })
-    .await;
+    };
+    let (sent, _events) = client.send_during(publish.end_repeatedly(events, restart)).await;
     pipeline.holds_exactly(&sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hoard_restarts_in_the_middle() {
+async fn hoard_ends_while_it_puts_an_object() {
     let pipeline = Pipeline::start(PIPELINE).await;
-    let (events, mut hoard, _syncomatic) =
+    let (events, hoard, _syncomatic) =
         tokio::join!(pipeline.events(), pipeline.hoard(), pipeline.syncomatic());
     let client = pipeline.client(&events, "northwind-speaker").await;
-    let faults = pipeline.aws.source.cloud.faults();
-    faults.inject(Rule::on("s3:PutObject").delay(SLOW));
-    let (sent, _hoard) = send_during(&client, async {
-        for how in ends() {
-            some_batches_pass(&client).await;
-            end(hoard, how).await;
-            hoard = pipeline.hoard().await;
-        }
-        hoard
-    })
-    .await;
+    let put = DurableStep::slow(pipeline.aws.source.cloud.faults(), "s3:PutObject", ".jsonl.gz");
+    let (sent, _hoard) = client
+        .send_during(put.end_repeatedly(hoard, async || pipeline.hoard().await))
+        .await;
     assert!(sent.answer_lost.is_empty(), "events was never disturbed");
     pipeline.holds_exactly(&sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn syncomatic_restarts_in_the_middle() {
+async fn syncomatic_ends_while_it_copies() {
     let pipeline = Pipeline::start(PIPELINE).await;
-    let (events, _hoard, mut syncomatic) =
+    let (events, _hoard, syncomatic) =
         tokio::join!(pipeline.events(), pipeline.hoard(), pipeline.syncomatic());
     let client = pipeline.client(&events, "northwind-speaker").await;
-    let faults = pipeline.aws.destination.cloud.faults();
-    faults.inject(Rule::on("s3:PutObject").delay(SLOW));
-    let (sent, _syncomatic) = send_during(&client, async {
-        for how in ends() {
-            some_batches_pass(&client).await;
-            end(syncomatic, how).await;
-            syncomatic = pipeline.syncomatic().await;
-        }
-        syncomatic
-    })
-    .await;
+    let copy = DurableStep::slow(pipeline.aws.destination.cloud.faults(), "s3:PutObject", "");
+    let restart = async || pipeline.syncomatic().await;
+    let (sent, _syncomatic) = client.send_during(copy.end_repeatedly(syncomatic, restart)).await;
     assert!(sent.answer_lost.is_empty(), "events was never disturbed");
     pipeline.holds_exactly(&sent).await;
-}
-
-/// A disturbance counts only between events.
-async fn some_batches_pass(client: &Client) {
-    let before = client.accepted();
-    eventually("some batches to pass", Duration::from_secs(60), async || {
-        (client.accepted() >= (before + 100).min(EVENTS)).then_some(())
-    })
-    .await
-    .unwrap_or_else(|late| panic!("{late}"));
 }
