@@ -11,6 +11,7 @@ use local::demo::DemoClients;
 use serde_json::{Value, json};
 use service_runtime::settings::config_from;
 use tempfile::TempDir;
+use tokio::time::MissedTickBehavior;
 
 use crate::{Archive, Line, Process, eventually};
 
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const SHARDS: &str = "3";
 /// Events a request, as a device that gathers some would send.
 const BATCH: usize = 20;
+/// Between the requests of a client that sends all the time.
+const PACE: Duration = Duration::from_millis(20);
 
 /// Both sides, the credentials, and the multi-call binary with the programs.
 #[derive(Debug)]
@@ -262,7 +265,10 @@ impl Client {
         let done = AtomicBool::new(false);
         let sending = async {
             let mut sent = Sent::default();
+            let mut pace = tokio::time::interval(PACE);
+            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while !done.load(Ordering::Relaxed) {
+                pace.tick().await;
                 self.send_batch(&self.events(BATCH as u64), &mut sent).await;
             }
             sent
