@@ -151,8 +151,9 @@ pub async fn drain_on_signals(runtime: Runtime) -> std::io::Error {
     }
 }
 
-/// Prints help, version or an error; only an error is a failure.
-fn refuse(error: &clap::Error) -> ExitCode {
+/// Prints help, version or an error; only an error is a failure, with exit code 64. For commands that a
+/// program has beside its service, which read their own arguments.
+pub fn refuse(error: &clap::Error) -> ExitCode {
     let printed = error.print();
     if printed.is_ok() && !error.use_stderr() {
         ExitCode::SUCCESS

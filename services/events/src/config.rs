@@ -28,6 +28,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Takes events over HTTP, checks them against their schemas and sends them on to a Kinesis stream.
 #[derive(Debug, Parser)]
+#[command(after_help = "Beside the service: `events client --help` looks after the clients.")]
 pub struct Settings {
     /// Address of the public port.
     #[arg(long, default_value = "0.0.0.0:8080")]

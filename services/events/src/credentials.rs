@@ -4,6 +4,8 @@
 //! under a hash key that is kept elsewhere, so that the file alone proves nothing to anyone. A
 //! client may have two secrets, so that one can be replaced while the other works.
 
+mod file;
+
 use std::{collections::HashMap, fmt, io, path::Path, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -12,6 +14,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
+
+pub use self::file::{ChangeError, Keep, NewClient, Store, create_hash_key};
 
 /// How many secrets of one client work at the same time.
 pub const MAX_SECRETS: usize = 2;
@@ -76,6 +80,15 @@ pub struct CredentialsFile {
     pub clients: Vec<ClientEntry>,
 }
 
+impl CredentialsFile {
+    fn read(path: &Path) -> Result<Self, CredentialsError> {
+        serde_json::from_str(&read(path)?).map_err(|error| CredentialsError::Shape {
+            line: error.line(),
+            column: error.column(),
+        })
+    }
+}
+
 /// One client in the credentials file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -90,7 +103,7 @@ pub struct ClientEntry {
     pub kind: Producer,
     /// The event types it may send, or `["*"]` for all that its kind may.
     pub allow: Vec<String>,
-    /// Up to two keyed hashes, in hexadecimal.
+    /// Up to two keyed hashes, in hexadecimal, the oldest first.
     pub secrets: Vec<String>,
 }
 
@@ -120,9 +133,9 @@ pub fn issue(
     allow: &[&str],
 ) -> NewCredential {
     let key = to_hex(&rand::random::<[u8; 10]>());
-    let secret = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<Hash>());
+    let (secret, hash) = new_secret(hash_key, &key);
     let entry = ClientEntry {
-        secrets: vec![to_hex(&hash_key.hash(&key, &secret))],
+        secrets: vec![hash],
         key,
         clientid: clientid.to_owned(),
         partner: partner.to_owned(),
@@ -130,6 +143,13 @@ pub fn issue(
         allow: allow.iter().map(|allowed| (*allowed).to_owned()).collect(),
     };
     NewCredential { entry, secret }
+}
+
+/// A random 256-bit secret for the client of this key, and what is stored of it.
+fn new_secret(hash_key: &HashKey, key: &str) -> (String, String) {
+    let secret = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<Hash>());
+    let hash = to_hex(&hash_key.hash(key, &secret));
+    (secret, hash)
 }
 
 /// What is wrong with the credentials.
@@ -219,11 +239,7 @@ impl Credentials {
     /// # Errors
     /// What is wrong with it, without any of its content.
     pub fn read(file: &Path, hash_key: HashKey) -> Result<Self, CredentialsError> {
-        let file = serde_json::from_str(&read(file)?).map_err(|error| CredentialsError::Shape {
-            line: error.line(),
-            column: error.column(),
-        })?;
-        Self::new(hash_key, file)
+        Self::new(hash_key, CredentialsFile::read(file)?)
     }
 
     /// Checks every client.
@@ -231,18 +247,9 @@ impl Credentials {
     /// # Errors
     /// The first client that cannot be used, and why.
     pub fn new(hash_key: HashKey, file: CredentialsFile) -> Result<Self, CredentialsError> {
-        let mut clients = HashMap::with_capacity(file.clients.len());
-        for (index, entry) in file.clients.into_iter().enumerate() {
-            let fault = |problem| CredentialsError::Client { index, problem };
-            let key = entry.key.clone();
-            let client = check(entry).map_err(fault)?;
-            if clients.insert(key, client).is_some() {
-                return Err(fault("its key is another client's"));
-            }
-        }
         Ok(Self {
             hash_key,
-            clients,
+            clients: check_all(file.clients)?,
             nobody: [rand::random(), rand::random()],
         })
     }
@@ -259,6 +266,19 @@ impl Credentials {
         });
         client.filter(|_| bool::from(matches))
     }
+}
+
+fn check_all(entries: Vec<ClientEntry>) -> Result<HashMap<String, Client>, CredentialsError> {
+    let mut clients = HashMap::with_capacity(entries.len());
+    for (index, entry) in entries.into_iter().enumerate() {
+        let fault = |problem| CredentialsError::Client { index, problem };
+        let key = entry.key.clone();
+        let client = check(entry).map_err(fault)?;
+        if clients.insert(key, client).is_some() {
+            return Err(fault("its key is another client's"));
+        }
+    }
+    Ok(clients)
 }
 
 fn check(entry: ClientEntry) -> Result<Client, &'static str> {

@@ -13,6 +13,7 @@
 mod admission;
 mod auth;
 mod batch;
+pub mod command;
 mod config;
 pub mod credentials;
 mod decode;
