@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::dispatch::Services;
 use crate::fault::Rule;
-use crate::server::{Body, full};
+use crate::wire::answer::{Body, full};
 
 /// No bucket can have this name: bucket names begin with a letter or digit.
 pub(crate) const PATH: &str = "/_local-cloud/";

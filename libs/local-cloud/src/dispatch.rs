@@ -14,8 +14,8 @@ use crate::admin;
 use crate::fault::{Faults, Outcome, OutcomeSlot, RecordThrottle};
 use crate::kinesis::Kinesis;
 use crate::s3::S3;
-use crate::server::{Body, full};
 use crate::sqs::Sqs;
+use crate::wire::answer::{Body, full};
 use crate::wire::credential::CredentialScope;
 use crate::wire::json::{self, ApiError, Call, JsonService};
 

@@ -1,13 +1,10 @@
 //! The listener and its connections.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,9 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::dispatch::{self, CutOff, Services};
-
-/// The body of every answer.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+use crate::wire::answer::Body;
 
 /// Further clients wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 4096;
@@ -143,12 +138,4 @@ async fn connection(stream: TcpStream, services: Arc<Services>, drain: Cancellat
 /// An error makes the connection end without an answer.
 async fn serve(services: &Services, request: Request<Incoming>) -> Result<Response<Body>, CutOff> {
     dispatch::answer(services, request).await
-}
-
-/// A body that is complete already.
-pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    use http_body_util::{BodyExt, Full};
-    Full::new(bytes.into())
-        .map_err(|never: Infallible| match never {})
-        .boxed_unsync()
 }

@@ -1,7 +1,7 @@
 //! `syncomatic` keeps a bucket in one AWS partition equal to a bucket in another: every object that
 //! is created in the source is soon in the destination, equal by checksum, along declared routes only.
 //!
-//! The stages, in the order of [`sync`]:
+//! The stages, in the order of `sync`:
 //!
 //! | stage | does |
 //! |---|---|
@@ -24,7 +24,6 @@
 pub mod config;
 pub mod notification;
 pub mod policy;
-pub mod sync;
 pub mod verify;
 
 mod acknowledge;
@@ -36,8 +35,11 @@ mod metrics;
 mod object;
 mod poll;
 mod queue;
+mod service;
 mod sides;
 mod stream;
+mod sync;
 
 pub use config::{Config, Settings};
-pub use sync::{Destination, Error, Source, run, serve};
+pub use service::{Error, run, serve};
+pub use sides::{Destination, Source};

@@ -13,10 +13,25 @@ use crate::config::{Config, Side};
 use crate::failure::{At, CallFailure};
 use crate::object::require_bucket;
 use crate::queue::{SourceQueue, find};
-use crate::sync::{Destination, Source};
 
 const RETRY_BASE: Duration = Duration::from_millis(250);
 const RETRY_CAP: Duration = Duration::from_secs(15);
+
+/// Clients of the source side.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// For the bucket.
+    pub s3: aws_sdk_s3::Client,
+    /// For the queues.
+    pub sqs: aws_sdk_sqs::Client,
+}
+
+/// Clients of the destination side.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// For the bucket.
+    pub s3: aws_sdk_s3::Client,
+}
 
 /// A side is not what the configuration says it is.
 #[derive(Debug, thiserror::Error)]

@@ -1,140 +1,40 @@
-//! The service as a whole, and the order of its stages.
+//! What becomes of one message, and the order of the stages that decide it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use service_runtime::Shutdown;
 use service_runtime::backoff::Backoff;
-use service_runtime::tasks::TaskFailure;
-use service_runtime::{Runtime, Shutdown};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::acknowledge::{Verdict, acknowledge};
 use crate::circuit::Circuit;
-use crate::config::{Config, Limits};
+use crate::config::Limits;
 use crate::converge::{Outcome, converge};
-use crate::copy::{Budget, Copier, without_read_timeout};
+use crate::copy::Copier;
 use crate::failure::{CopyFailure, Remedy};
 use crate::metrics::Metrics;
 use crate::notification::{self, Notification, ObjectCreated, Record};
 use crate::policy::{Decision, Denial, Routes};
-use crate::poll::Poll;
 use crate::queue::{Message, SourceQueue};
-use crate::sides::{Sides, WrongSide};
 use crate::verify::Proof;
 
-/// Clients of the source side.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// For the bucket.
-    pub s3: aws_sdk_s3::Client,
-    /// For the queues.
-    pub sqs: aws_sdk_sqs::Client,
-}
-
-/// Clients of the destination side.
-#[derive(Clone, Debug)]
-pub struct Destination {
-    /// For the bucket.
-    pub s3: aws_sdk_s3::Client,
-}
-
-/// Why the service ended before it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A side is not what the configuration says.
-    #[error(transparent)]
-    WrongSide(#[from] WrongSide),
-    /// A metric could not be registered: another service has its name.
-    #[error("cannot register the metrics")]
-    Metrics(#[from] prometheus::Error),
-    /// The handling of a message panicked.
-    #[error(transparent)]
-    Task(#[from] TaskFailure),
-}
-
-/// Builds the clients of both sides and runs the service.
-pub async fn serve(config: Config, runtime: Runtime) -> Result<(), Error> {
-    let source = aws_clients::load(&config.source.endpoint).await;
-    let source = Source {
-        s3: aws_clients::s3(&source),
-        sqs: aws_clients::sqs(&source),
-    };
-    let destination = aws_clients::load(&config.destination.endpoint).await;
-    let destination = Destination {
-        s3: aws_clients::s3(&destination),
-    };
-    run(config, source, destination, runtime).await
-}
-
-/// Runs the service until a drain is requested and done.
-pub async fn run(
-    config: Config,
-    source: Source,
-    destination: Destination,
-    runtime: Runtime,
-) -> Result<(), Error> {
-    let sides_latch = runtime.readiness.latch("sides");
-    let queue_latch = runtime.readiness.latch("queue");
-    let access_latch = runtime.readiness.latch("access");
-    let metrics = Arc::new(Metrics::register(&runtime.registry)?);
-    let sides = Sides {
-        config: &config,
-        source: &source,
-        destination: &destination,
-        runtime: &runtime,
-    };
-    let Some(queue) = sides.establish(&sides_latch).await? else {
-        return Ok(());
-    };
-    let queue = Arc::new(queue);
-    let circuit = Arc::new(Circuit::new(config.limits.circuit_pause, access_latch));
-    let poll = Poll {
-        queue: queue.clone(),
-        circuit: circuit.clone(),
-        concurrency: config.limits.concurrency,
-        metrics: metrics.clone(),
-        shutdown: runtime.shutdown.clone(),
-        latch: queue_latch,
-    };
-    let copier = Copier {
-        source: source.s3,
-        source_bucket: config.source.bucket,
-        uploads: without_read_timeout(&destination.s3),
-        destination: destination.s3,
-        destination_bucket: config.destination.bucket,
-        progress_deadline: config.limits.progress_deadline,
-        budget: Budget::new(config.limits.memory_bytes, metrics.clone()),
-    };
-    let sync = Arc::new(Sync {
-        queue,
-        routes: config.routes,
-        copier,
-        limits: config.limits,
-        circuit,
-        metrics,
-        shutdown: runtime.shutdown,
-    });
-    poll.run(|message, give_up| sync.clone().handle(message, give_up))
-        .await?;
-    Ok(())
-}
-
 /// The stages behind `poll`.
-struct Sync {
-    queue: Arc<SourceQueue>,
-    routes: Routes,
-    copier: Copier,
-    limits: Limits,
-    circuit: Arc<Circuit>,
-    metrics: Arc<Metrics>,
-    shutdown: Shutdown,
+pub(crate) struct Sync {
+    pub(crate) queue: Arc<SourceQueue>,
+    pub(crate) routes: Routes,
+    pub(crate) copier: Copier,
+    pub(crate) limits: Limits,
+    pub(crate) circuit: Arc<Circuit>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) shutdown: Shutdown,
 }
 
 impl Sync {
     /// One message: settled in one way or another, and kept hidden until then.
-    async fn handle(self: Arc<Self>, message: Message, give_up: CancellationToken) {
+    pub(crate) async fn handle(self: Arc<Self>, message: Message, give_up: CancellationToken) {
         let verdict = tokio::select! {
             verdict = self.verdict(&message) => verdict,
             never = self.queue.keep_hidden(&message, &self.metrics) => match never {},

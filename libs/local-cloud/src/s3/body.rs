@@ -8,12 +8,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt};
 use s3s::dto::StreamingBlob;
-use s3s::{S3Error, S3ErrorCode, S3Result, StdError, s3_error};
+use s3s::{S3Error, S3Result, StdError, s3_error};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
 use super::checksum::{Digests, Expected, Verifier};
+use super::error::bad_request;
 use super::layout::{Layout, Place};
 
 /// Bytes that one system call moves between a socket's buffers and a file.
@@ -296,13 +297,6 @@ fn broken_stream(error: &StdError) -> S3Error {
             "The body does not have the announced length or framing."
         )
     }
-}
-
-/// An error with status 400 whose code the protocol crate has no name for.
-pub(super) fn bad_request(code: &'static str, message: impl Into<std::borrow::Cow<'static, str>>) -> S3Error {
-    let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
-    error.set_status_code(http::StatusCode::BAD_REQUEST);
-    error
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use s3s::dto::{Checksum as ChecksumFields, ChecksumAlgorithm, ChecksumType};
 use s3s::{S3Error, S3Result, TrailingHeaders, s3_error};
 use serde::{Deserialize, Serialize};
 
-use super::body::bad_request;
+use super::error::bad_request;
 
 /// The five algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

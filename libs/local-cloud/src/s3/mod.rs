@@ -14,6 +14,7 @@ mod checksum;
 mod commit;
 mod complete;
 mod condition;
+mod error;
 mod layout;
 mod list;
 mod multipart;
@@ -42,9 +43,9 @@ use s3s::{S3Error, s3_error};
 use crate::account::Account;
 use crate::clock::Clock;
 use crate::fault::Faults;
-use crate::server::{Body, full};
 use crate::sqs::Sqs;
 use crate::state::{State, StateError};
+use crate::wire::answer::{Body, full};
 
 use access::{Access, Credentials};
 use body::Bodies;
@@ -157,7 +158,7 @@ pub(crate) fn access_denied() -> Response<Body> {
 
 /// For a request that was signed for another region, as S3 says it.
 pub(crate) fn wrong_region(account: &Account, region: &str) -> Response<Body> {
-    error_response(body::bad_request(
+    error_response(error::bad_request(
         "AuthorizationHeaderMalformed",
         format!(
             "The authorization header is malformed; the region '{region}' is wrong; expecting '{}'",

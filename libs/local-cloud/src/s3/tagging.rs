@@ -9,7 +9,7 @@ use s3s::dto::{
 use s3s::{S3Result, s3_error};
 
 use super::Backend;
-use super::body::bad_request;
+use super::error::bad_request;
 
 const TAGS_MAX: usize = 10;
 /// Unicode characters.

@@ -14,8 +14,8 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde::Deserialize;
 
+use super::answer::Body;
 use crate::fault::RecordThrottle;
-use crate::server::Body;
 use crate::state::StateError;
 
 /// A service that speaks AWS JSON. The frame finds the operation, checks the credential, applies

@@ -1,0 +1,95 @@
+//! The service as a whole: both sides established, the stages put together, polling until a drain.
+
+use std::sync::Arc;
+
+use service_runtime::Runtime;
+use service_runtime::tasks::TaskFailure;
+
+use crate::circuit::Circuit;
+use crate::config::Config;
+use crate::copy::{Budget, Copier, without_read_timeout};
+use crate::metrics::Metrics;
+use crate::poll::Poll;
+use crate::sides::{Destination, Sides, Source, WrongSide};
+use crate::sync::Sync;
+
+/// Why the service ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A side is not what the configuration says.
+    #[error(transparent)]
+    WrongSide(#[from] WrongSide),
+    /// A metric could not be registered: another service has its name.
+    #[error("cannot register the metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// The handling of a message panicked.
+    #[error(transparent)]
+    Task(#[from] TaskFailure),
+}
+
+/// Builds the clients of both sides and runs the service.
+pub async fn serve(config: Config, runtime: Runtime) -> Result<(), Error> {
+    let source = aws_clients::load(&config.source.endpoint).await;
+    let source = Source {
+        s3: aws_clients::s3(&source),
+        sqs: aws_clients::sqs(&source),
+    };
+    let destination = aws_clients::load(&config.destination.endpoint).await;
+    let destination = Destination {
+        s3: aws_clients::s3(&destination),
+    };
+    run(config, source, destination, runtime).await
+}
+
+/// Runs the service until a drain is requested and done.
+pub async fn run(
+    config: Config,
+    source: Source,
+    destination: Destination,
+    runtime: Runtime,
+) -> Result<(), Error> {
+    let sides_latch = runtime.readiness.latch("sides");
+    let queue_latch = runtime.readiness.latch("queue");
+    let access_latch = runtime.readiness.latch("access");
+    let metrics = Arc::new(Metrics::register(&runtime.registry)?);
+    let sides = Sides {
+        config: &config,
+        source: &source,
+        destination: &destination,
+        runtime: &runtime,
+    };
+    let Some(queue) = sides.establish(&sides_latch).await? else {
+        return Ok(());
+    };
+    let queue = Arc::new(queue);
+    let circuit = Arc::new(Circuit::new(config.limits.circuit_pause, access_latch));
+    let poll = Poll {
+        queue: queue.clone(),
+        circuit: circuit.clone(),
+        concurrency: config.limits.concurrency,
+        metrics: metrics.clone(),
+        shutdown: runtime.shutdown.clone(),
+        latch: queue_latch,
+    };
+    let copier = Copier {
+        source: source.s3,
+        source_bucket: config.source.bucket,
+        uploads: without_read_timeout(&destination.s3),
+        destination: destination.s3,
+        destination_bucket: config.destination.bucket,
+        progress_deadline: config.limits.progress_deadline,
+        budget: Budget::new(config.limits.memory_bytes, metrics.clone()),
+    };
+    let sync = Arc::new(Sync {
+        queue,
+        routes: config.routes,
+        copier,
+        limits: config.limits,
+        circuit,
+        metrics,
+        shutdown: runtime.shutdown,
+    });
+    poll.run(|message, give_up| sync.clone().handle(message, give_up))
+        .await?;
+    Ok(())
+}
