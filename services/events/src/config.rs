@@ -11,7 +11,10 @@ use service_runtime::{
     units::{parse_bytes, parse_duration},
 };
 
-use crate::credentials::{Credentials, HashKey};
+use crate::{
+    credentials::{CredentialsFiles, HashKey},
+    reload::Reloadable,
+};
 
 /// The most records of a PutRecords call, the most bytes, and the most bytes of one record, partition
 /// keys included (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>).
@@ -45,6 +48,10 @@ pub struct Settings {
     /// File with the key that secrets are hashed under, in hexadecimal.
     #[arg(long, help_heading = "Credentials")]
     credentials_hash_key_file: PathBuf,
+
+    /// How often to look whether these files changed.
+    #[arg(long, default_value = "5s", value_parser = parse_duration, help_heading = "Credentials")]
+    reload_interval: Duration,
 
     /// Header in which a trusted edge names the country, such as CloudFront-Viewer-Country. Only set
     /// it where nobody can reach the service around that edge.
@@ -122,7 +129,9 @@ pub struct Config {
     /// Name of the stream.
     pub stream: String,
     /// Who may send what.
-    pub credentials: Arc<Credentials>,
+    pub credentials: Arc<Reloadable<CredentialsFiles>>,
+    /// How often to look whether the credentials changed.
+    pub reload_interval: Duration,
     /// The header in which a trusted edge names the country.
     pub country_header: Option<HeaderName>,
     /// Bounds of a request.
@@ -184,15 +193,20 @@ impl settings::Settings for Settings {
         self.check_sizes()?;
         self.check_counts()?;
         self.check_times()?;
-        let hash_key = HashKey::read(&self.credentials_hash_key_file)
+        HashKey::read(&self.credentials_hash_key_file)
             .map_err(|error| InvalidSetting::new("--credentials-hash-key-file", error.to_string()))?;
-        let credentials = Credentials::read(&self.credentials_file, hash_key)
+        let credentials = CredentialsFiles {
+            clients: self.credentials_file,
+            hash_key: self.credentials_hash_key_file,
+        };
+        let credentials = Reloadable::read(credentials)
             .map_err(|error| InvalidSetting::new("--credentials-file", error.to_string()))?;
         Ok(Config {
             listen: self.listen,
             endpoint: Endpoint::default(),
             stream: self.stream,
             credentials: Arc::new(credentials),
+            reload_interval: self.reload_interval,
             country_header: self.country_header,
             limits: Limits {
                 event_bytes: self.max_event_bytes,
@@ -294,6 +308,7 @@ impl Settings {
             ("--body-timeout", self.body_timeout),
             ("--idle-timeout", self.idle_timeout),
             ("--record-time-to-live", self.record_time_to_live),
+            ("--reload-interval", self.reload_interval),
             ("--stream-check-interval", self.stream_check_interval),
         ] {
             require(!time.is_zero(), flag, "must be more than 0")?;

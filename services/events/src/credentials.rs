@@ -6,7 +6,12 @@
 
 mod file;
 
-use std::{collections::HashMap, fmt, io, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use event_model::{EventType, Producer, Schema};
@@ -16,6 +21,7 @@ use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
 pub use self::file::{ChangeError, Keep, NewClient, Store, create_hash_key};
+use crate::reload::Source;
 
 /// How many secrets of one client work at the same time.
 pub const MAX_SECRETS: usize = 2;
@@ -265,6 +271,29 @@ impl Credentials {
             matches | expected.ct_eq(&hash)
         });
         client.filter(|_| bool::from(matches))
+    }
+}
+
+/// The two files that credentials come from.
+#[derive(Clone, Debug)]
+pub struct CredentialsFiles {
+    /// The clients and the keyed hashes of their secrets.
+    pub clients: PathBuf,
+    /// The key that secrets are hashed under.
+    pub hash_key: PathBuf,
+}
+
+impl Source for CredentialsFiles {
+    const WHAT: &'static str = "credentials";
+    type Value = Credentials;
+    type Error = CredentialsError;
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.clients.clone(), self.hash_key.clone()]
+    }
+
+    fn read(&self) -> Result<Credentials, CredentialsError> {
+        Credentials::read(&self.clients, HashKey::read(&self.hash_key)?)
     }
 }
 

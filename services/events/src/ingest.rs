@@ -12,12 +12,13 @@ use crate::{
     auth::authenticate,
     batch::Record,
     config::Limits,
-    credentials::{Client, Credentials},
+    credentials::{Client, CredentialsFiles},
     decode::{Format, decode},
     enrich::{Enriched, Origin},
     http::body,
     metrics::Metrics,
     refusal::{Refusal, Rejected},
+    reload::Reloadable,
     submission::{Settled, submission},
     validate::Rules,
 };
@@ -28,7 +29,7 @@ const RECORD_OVERHEAD: usize = 512;
 
 /// The stages and what they need.
 pub(crate) struct Ingest {
-    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) credentials: Arc<Reloadable<CredentialsFiles>>,
     pub(crate) catalogue: Catalogue,
     pub(crate) limits: Limits,
     /// The header in which the trusted edge names the country.
@@ -69,7 +70,8 @@ impl Ingest {
         headers: &HeaderMap,
         request_body: Body,
     ) -> Result<Vec<Outcome>, Refusal> {
-        let client = authenticate(headers, &self.credentials)?;
+        let credentials = self.credentials.current();
+        let client = authenticate(headers, &credentials)?;
         let path_type = self.authorise(client, path_type)?;
         let format = Format::of(headers)?;
         let admitted = self.admission.admit(body::announced(headers, &self.limits)?)?;

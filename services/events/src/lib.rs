@@ -23,6 +23,7 @@ mod ingest;
 mod metrics;
 mod publish;
 mod refusal;
+pub mod reload;
 mod stream;
 mod submission;
 mod validate;
@@ -92,7 +93,7 @@ pub async fn run(
     let stream = stream::Stream::new(kinesis, config.stream.clone());
     let (publisher, submissions) = Publisher::new(stream.clone(), config.publish, &metrics);
     let ingest = Arc::new(Ingest {
-        credentials: config.credentials,
+        credentials: Arc::clone(&config.credentials),
         catalogue: event_model::Catalogue::bundled()?,
         limits: config.limits,
         country_header: config.country_header,
@@ -107,6 +108,15 @@ pub async fn run(
     tasks.spawn(
         "stream watch",
         stream::watch(stream, latch, check, runtime.shutdown.clone()),
+    );
+    tasks.spawn(
+        "credentials watch",
+        reload::watch(
+            config.credentials,
+            config.reload_interval,
+            metrics.credentials_reload.clone(),
+            runtime.shutdown.clone(),
+        ),
     );
     tasks.spawn("publisher", publisher.run());
     let server = http::Server {

@@ -4,6 +4,8 @@
 //! counts what became of it, so `events_received_total` is always the sum of
 //! `events_accepted_total`, `events_rejected_total` over all reasons, and `events_retry_total`.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
@@ -26,6 +28,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight_bytes: IntGauge,
     /// Open connections on the public port.
     pub(crate) connections: IntGauge,
+    /// Whether the credentials are the ones in their files.
+    pub(crate) credentials_reload: ReloadMetrics,
 }
 
 impl Metrics {
@@ -94,6 +98,7 @@ impl Metrics {
                 "events_connections",
                 "Open connections on the public port.",
             )?,
+            credentials_reload: ReloadMetrics::register(registry, "credentials")?,
         };
         for code in Rejection::CODES {
             metrics.rejected.with_label_values(&[code]);
@@ -134,6 +139,41 @@ impl Metrics {
     pub(crate) fn batch(&self, records: usize, bytes: usize) {
         self.batch_records.observe(records as f64);
         self.batch_bytes.observe(bytes as f64);
+    }
+}
+
+/// Whether a value that is read from files is what the files hold.
+#[derive(Clone, Debug)]
+pub(crate) struct ReloadMetrics {
+    failures: IntCounter,
+    loaded: IntGauge,
+}
+
+impl ReloadMetrics {
+    fn register(registry: &Registry, what: &str) -> prometheus::Result<Self> {
+        Ok(Self {
+            failures: counter(
+                registry,
+                &format!("events_{what}_reload_failures_total"),
+                "Looks at changed files that could not be used; the last good ones are in use.",
+            )?,
+            loaded: gauge(
+                registry,
+                &format!("events_{what}_loaded_timestamp_seconds"),
+                "When what is in use was read, in Unix time.",
+            )?,
+        })
+    }
+
+    /// The files were read and are in use.
+    pub(crate) fn loaded(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.loaded.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// The files changed and cannot be used.
+    pub(crate) fn failed(&self) {
+        self.failures.inc();
     }
 }
 

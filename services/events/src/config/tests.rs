@@ -53,7 +53,7 @@ fn defaults_are_valid() {
 
 #[test]
 fn contradictions_are_refused_by_the_name_of_the_flag() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["--stream", ""], "--stream"),
         (&["--stream", "a/b"], "--stream"),
         (&["--max-event-bytes", "1MiB"], "--max-event-bytes"),
@@ -67,6 +67,7 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
         (&["--batch-records", "501"], "--batch-records"),
         (&["--put-concurrency", "0"], "--put-concurrency"),
         (&["--record-time-to-live", "15s"], "--record-time-to-live"),
+        (&["--reload-interval", "0s"], "--reload-interval"),
         (&["--country-header", "not a header"], "--country-header"),
     ];
     for (flags, expected) in cases {

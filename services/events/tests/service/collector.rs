@@ -1,6 +1,6 @@
 //! A running service with a stream of its own, and the ways in which tests look at both.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use aws_sdk_kinesis::{Client as Kinesis, types::ShardIteratorType};
 use event_model::Producer;
@@ -31,7 +31,8 @@ pub(crate) struct Collector {
     pub(crate) kinesis: Kinesis,
     service: JoinSet<Result<(), Error>>,
     credentials: BTreeMap<Producer, NewCredential>,
-    _folder: TempDir,
+    pub(crate) hash_key: HashKey,
+    folder: TempDir,
 }
 
 /// What was found in one record of the stream.
@@ -107,7 +108,8 @@ impl Collector {
             kinesis,
             service,
             credentials,
-            _folder: folder,
+            hash_key,
+            folder,
         }
     }
 
@@ -132,6 +134,20 @@ impl Collector {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Waits for a condition that takes requests to find out.
+    pub(crate) async fn eventually(&self, what: &str, condition: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition().await {
+            assert!(Instant::now() < deadline, "never: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The file that the service reads its clients from.
+    pub(crate) fn credentials_file(&self) -> PathBuf {
+        self.folder.path().join("credentials.json")
     }
 
     /// The key and secret of the client of this kind.

@@ -7,3 +7,4 @@ mod delivery;
 mod hostile;
 mod lifecycle;
 mod privacy;
+mod reload;
