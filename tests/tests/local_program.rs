@@ -1,11 +1,14 @@
 //! `local --sample` as a newcomer runs it: the journey is told, a restart on the same folder goes on,
 //! what is in the way is said in one line.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use flate2::read::MultiGzDecoder;
 use pipeline_tests::{Process, eventually};
 use tempfile::TempDir;
 
@@ -40,14 +43,27 @@ fn local(folder: &Path, more: &[&str]) -> Process {
     Process::start(PIPELINE, "local", &args, &[])
 }
 
-/// Objects under a bucket's folder, as files.
-fn files(folder: &Path) -> usize {
+/// The archived objects of a bucket, as the files they are.
+fn files(bucket: &Path) -> Vec<PathBuf> {
     let found = Command::new("find")
-        .arg(folder)
+        .arg(bucket)
         .args(["-name", "*.jsonl.gz"])
-        .output()
-        .expect("find runs");
-    String::from_utf8_lossy(&found.stdout).lines().count()
+        .output();
+    let found = String::from_utf8(found.expect("find runs").stdout).expect("plain names");
+    found.lines().map(PathBuf::from).collect()
+}
+
+/// The lines in them, sorted.
+fn lines(bucket: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for file in files(bucket) {
+        let mut text = String::new();
+        let file = File::open(file).expect("it was there just now");
+        MultiGzDecoder::new(file).read_to_string(&mut text).expect("gzip");
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines.sort();
+    lines
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +108,7 @@ async fn the_sample_travels_and_a_restart_goes_on() {
         folder.path().join("europe/s3/events-china-in-europe"),
     );
     assert_eq!(
-        (files(&china), files(&europe)),
+        (files(&china).len(), files(&europe).len()),
         (told.len(), told.len()),
         "each object is a file on both sides"
     );
@@ -108,6 +124,34 @@ async fn the_sample_travels_and_a_restart_goes_on() {
         curl.split(' ').nth(4),
         "credentials are kept"
     );
+    assert!(again.terminate().await.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_before_a_kill_arrives_after_it() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let first = local(folder.path(), &["--sample"]);
+    let accepted = first.printed("sample events from").await;
+    first.kill().await;
+    let expected: usize = accepted
+        .split_whitespace()
+        .nth(1)
+        .and_then(|count| count.parse().ok())
+        .expect("a count");
+
+    let again = local(folder.path(), &[]);
+    let bucket = |side: &str, name: &str| folder.path().join(side).join("s3").join(name);
+    eventually(
+        "every accepted event on both sides",
+        Duration::from_secs(60),
+        async || {
+            let china = lines(&bucket("china", "events-china"));
+            let europe = lines(&bucket("europe", "events-china-in-europe"));
+            (china.len() == expected && china == europe).then_some(())
+        },
+    )
+    .await
+    .unwrap_or_else(|late| panic!("{late}\n{}", again.transcript()));
     assert!(again.terminate().await.status.success());
 }
 
