@@ -221,5 +221,6 @@ async fn a_folder_that_cannot_be_written_is_one_clear_line() {
     std::fs::write(&file, "in the way").expect("the temporary folder can be written");
     let ended = local(&file.join("data"), &[]).wait().await;
     assert_eq!(ended.status.code(), Some(64), "{ended:?}");
+    assert_eq!(ended.stderr.len(), 1, "{ended:?}");
     assert!(ended.stderr[0].contains("--data-folder"), "{ended:?}");
 }

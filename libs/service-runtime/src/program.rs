@@ -38,8 +38,9 @@ where
         Ok(config) => config,
         Err(invalid) => return refuse(&settings::invalid_setting::<S>(&invalid)),
     };
-    if let Err(invalid) = start_logs(&runtime_settings, &log_target) {
-        return refuse(&settings::invalid_setting::<S>(&invalid));
+    if let Err(unusable) = start_logs(&runtime_settings, &log_target) {
+        let because = unusable.to_string();
+        return Ended::new(EXIT_USAGE, because).report(S::NAME, &log_target);
     }
     let ended = match tokio::runtime::Runtime::new() {
         Ok(executor) => executor.block_on(supervise::<S, F, E>(config, runtime_settings, serve)),
@@ -68,10 +69,14 @@ impl Ended {
         Self { exit_code, because }
     }
 
-    #[expect(clippy::print_stderr, reason = "a person waits there when the log is a file")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "where a person waits when there is no log, or it is a file"
+    )]
     fn report(self, program: &str, log_target: &LogTarget) -> ExitCode {
         tracing::error!(program, error = self.because, "failed");
-        if matches!(log_target, LogTarget::File(_)) {
+        let nobody_reads_logs = self.exit_code == EXIT_USAGE || matches!(log_target, LogTarget::File(_));
+        if nobody_reads_logs {
             eprintln!("{program}: {}", self.because);
         }
         ExitCode::from(self.exit_code)
