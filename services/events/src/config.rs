@@ -66,9 +66,13 @@ pub struct Settings {
     #[arg(long, default_value_t = 500, help_heading = "Limits of a request")]
     max_events: usize,
 
-    /// Largest body.
+    /// Largest body, as it is sent.
     #[arg(long, default_value = "1MiB", value_parser = bytes, help_heading = "Limits of a request")]
     max_body_bytes: usize,
+
+    /// Largest body once its content encoding is undone.
+    #[arg(long, default_value = "5MiB", value_parser = bytes, help_heading = "Limits of a request")]
+    max_decompressed_bytes: usize,
 
     /// Deepest nesting of an event's objects and arrays.
     #[arg(long, default_value_t = 32, help_heading = "Limits of a request")]
@@ -155,8 +159,10 @@ pub struct Limits {
     pub event_bytes: usize,
     /// Most events.
     pub events: usize,
-    /// Largest body, in bytes.
+    /// Largest body as it is sent, in bytes.
     pub body_bytes: usize,
+    /// Largest body once its content encoding is undone, in bytes.
+    pub decompressed_bytes: usize,
     /// Deepest nesting; the event itself is at depth 1.
     pub depth: usize,
     /// How long a body may take to arrive.
@@ -212,6 +218,7 @@ impl settings::Settings for Settings {
                 event_bytes: self.max_event_bytes,
                 events: self.max_events,
                 body_bytes: self.max_body_bytes,
+                decompressed_bytes: self.max_decompressed_bytes,
                 depth: self.max_depth,
                 body_timeout: self.body_timeout,
             },
@@ -260,6 +267,17 @@ impl Settings {
             "must hold --max-event-bytes",
         )?;
         require(self.max_body_bytes <= 64 << 20, body, "must be at most 64 MiB")?;
+        let decompressed = "--max-decompressed-bytes";
+        require(
+            self.max_decompressed_bytes >= self.max_event_bytes,
+            decompressed,
+            "must hold --max-event-bytes",
+        )?;
+        require(
+            self.max_decompressed_bytes <= 256 << 20,
+            decompressed,
+            "must be at most 256 MiB",
+        )?;
         let batch = "--batch-bytes";
         require(
             self.batch_bytes >= self.max_event_bytes + ADDED_BYTES,
@@ -272,13 +290,16 @@ impl Settings {
             "must be at most 5 MiB",
         )?;
         let in_flight = "--in-flight-bytes";
-        let request = self
-            .max_body_bytes
-            .saturating_add(self.max_events.saturating_mul(ADDED_BYTES));
+        // While it is decompressed a request holds both forms of its body, afterwards the larger of
+        // the two and what is added to its events.
+        let (sent, decompressed) = (self.max_body_bytes, self.max_decompressed_bytes);
+        let added = self.max_events.saturating_mul(ADDED_BYTES);
+        let request = (sent + decompressed).max(sent.max(decompressed).saturating_add(added));
         require(
             self.in_flight_bytes >= request,
             in_flight,
-            "must hold --max-body-bytes and 2 KiB more for each of --max-events",
+            "must hold --max-body-bytes with --max-decompressed-bytes, and the larger of them with 2 KiB more \
+             for each of --max-events",
         )?;
         require(
             self.in_flight_bytes <= 64 << 30,

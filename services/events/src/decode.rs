@@ -36,12 +36,6 @@ impl Format {
     /// What the headers say. A body without a media type is taken for JSON (RFC 9110, section 8.3,
     /// leaves that to the reader).
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let identity = |value: &str| value.eq_ignore_ascii_case("identity");
-        match single(headers, header::CONTENT_ENCODING) {
-            Some(Some(encoding)) if !identity(encoding) => return Err(Refusal::ContentEncoding),
-            Some(None) => return Err(Refusal::ContentEncoding),
-            _ => {}
-        }
         let media_type = match single(headers, header::CONTENT_TYPE) {
             None => return Ok(Self::Json),
             Some(value) => value.ok_or(Refusal::MediaType)?,
@@ -65,7 +59,7 @@ impl Format {
 }
 
 /// `None` where the header is absent, `Some(None)` where it is there twice or not text.
-fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<Option<&str>> {
+pub(crate) fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<Option<&str>> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     Some(value.to_str().ok().filter(|_| values.next().is_none()))

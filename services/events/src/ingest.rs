@@ -15,7 +15,10 @@ use crate::{
     credentials::{Client, CredentialsFiles},
     decode::{Format, decode},
     enrich::{Enriched, Origin},
-    http::body,
+    http::{
+        body,
+        encoding::{Decompressor, Encoding},
+    },
     metrics::Metrics,
     refusal::{Refusal, Rejected},
     reload::Reloadable,
@@ -32,6 +35,7 @@ pub(crate) struct Ingest {
     pub(crate) credentials: Arc<Reloadable<CredentialsFiles>>,
     pub(crate) catalogue: Catalogue,
     pub(crate) limits: Limits,
+    pub(crate) decompressor: Decompressor,
     /// The header in which the trusted edge names the country.
     pub(crate) country_header: Option<HeaderName>,
     pub(crate) admission: Admission,
@@ -74,8 +78,10 @@ impl Ingest {
         let client = authenticate(headers, &credentials)?;
         let path_type = self.authorise(client, path_type)?;
         let format = Format::of(headers)?;
-        let admitted = self.admission.admit(body::announced(headers, &self.limits)?)?;
+        let encoding = Encoding::of(headers)?;
+        let mut admitted = self.admission.admit(body::announced(headers, &self.limits)?)?;
         let bytes = body::read(request_body, headers, &self.limits).await?;
+        let bytes = self.decompressor.undo(encoding, bytes, &mut admitted).await?;
         let events = decode(&bytes, format, self.limits.events)?;
 
         let catalogue = &self.catalogue;

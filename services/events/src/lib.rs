@@ -36,7 +36,9 @@ use tokio::net::TcpListener;
 
 pub use config::{Config, Limits, PublishSettings, Settings};
 
-use crate::{admission::Admission, ingest::Ingest, metrics::Metrics, publish::Publisher};
+use crate::{
+    admission::Admission, http::encoding::Decompressor, ingest::Ingest, metrics::Metrics, publish::Publisher,
+};
 
 /// Why the service could not start, or ended other than by a drain.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,7 @@ pub async fn run(
         credentials: Arc::clone(&config.credentials),
         catalogue: event_model::Catalogue::bundled()?,
         limits: config.limits,
+        decompressor: Decompressor::new(config.limits.decompressed_bytes, config.limits.body_timeout),
         country_header: config.country_header,
         admission: Admission::new(config.in_flight_bytes, metrics.in_flight_bytes.clone()),
         submissions,

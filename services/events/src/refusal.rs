@@ -32,7 +32,7 @@ pub(crate) enum Refusal {
         /// How many are allowed.
         limit: usize,
     },
-    /// A body larger than is read.
+    /// A body larger than is read, or than it may become.
     #[error("the body is larger than {limit} bytes: split the request")]
     BodyTooLarge {
         /// How many bytes are allowed.
@@ -42,8 +42,18 @@ pub(crate) enum Refusal {
     #[error("send application/json or application/x-ndjson, in UTF-8")]
     MediaType,
     /// An encoding that is not understood.
-    #[error("send the body without a content encoding")]
+    #[error("send the body in one content encoding at most, gzip or zstd")]
     ContentEncoding,
+    /// The body is not what its content encoding says.
+    #[error("the body is not valid {encoding}: {problem} (at byte {offset} of what was sent)")]
+    BadEncoding {
+        /// As in the header.
+        encoding: &'static str,
+        /// Where reading stopped, in bytes from the start of the body as it was sent.
+        offset: usize,
+        /// What is wrong there.
+        problem: &'static str,
+    },
     /// The body did not arrive in time.
     #[error("the body did not arrive in time")]
     BodyTooSlow,
@@ -68,6 +78,7 @@ impl Refusal {
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::MediaType => "media_type",
             Self::ContentEncoding => "content_encoding",
+            Self::BadEncoding { .. } => "bad_encoding",
             Self::BodyTooSlow => "body_too_slow",
             Self::BodyCutOff => "body_cut_off",
             Self::Overloaded => "overloaded",

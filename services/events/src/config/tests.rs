@@ -7,6 +7,7 @@ pub(crate) const LIMITS: Limits = Limits {
     event_bytes: 32 << 10,
     events: 500,
     body_bytes: 1 << 20,
+    decompressed_bytes: 5 << 20,
     depth: 32,
     body_timeout: Duration::from_secs(10),
 };
@@ -53,7 +54,7 @@ fn defaults_are_valid() {
 
 #[test]
 fn contradictions_are_refused_by_the_name_of_the_flag() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["--stream", ""], "--stream"),
         (&["--stream", "a/b"], "--stream"),
         (&["--max-event-bytes", "1MiB"], "--max-event-bytes"),
@@ -61,7 +62,10 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
         (&["--max-body-bytes", "16KiB"], "--max-body-bytes"),
         (&["--batch-bytes", "33KiB"], "--batch-bytes"),
         (&["--batch-bytes", "6MiB"], "--batch-bytes"),
-        (&["--in-flight-bytes", "1MiB"], "--in-flight-bytes"),
+        (&["--in-flight-bytes", "5MiB"], "--in-flight-bytes"),
+        (&["--max-decompressed-bytes", "16KiB"], "--max-decompressed-bytes"),
+        (&["--max-decompressed-bytes", "1GiB"], "--max-decompressed-bytes"),
+        (&["--max-decompressed-bytes", "64MiB"], "--in-flight-bytes"),
         (&["--max-depth", "101"], "--max-depth"),
         (&["--max-events", "0"], "--max-events"),
         (&["--batch-records", "501"], "--batch-records"),

@@ -27,7 +27,10 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"events\",
 /// The status of a request that is refused as a whole.
 fn refusal_status(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::NotJson { .. } | Refusal::WrongShape(_) | Refusal::BodyCutOff => StatusCode::BAD_REQUEST,
+        Refusal::NotJson { .. }
+        | Refusal::WrongShape(_)
+        | Refusal::BodyCutOff
+        | Refusal::BadEncoding { .. } => StatusCode::BAD_REQUEST,
         Refusal::Unauthenticated => StatusCode::UNAUTHORIZED,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
         Refusal::UnknownType => StatusCode::NOT_FOUND,

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`server`] | connections: limits, time-outs, drain |
 //! | [`body`] | reading a body within its bounds |
+//! | [`encoding`] | undoing its content encoding within its bounds |
 //! | [`answer`] | answers, problems and **every status code** |
 //! | [`schemas`] | the catalogue |
 
 pub(crate) mod answer;
 pub(crate) mod body;
+pub(crate) mod encoding;
 mod schemas;
 mod server;
 

@@ -270,7 +270,7 @@ async fn media_types_encodings_paths_and_methods_that_are_not_known_are_refused(
         (
             collector
                 .post("/v1/events", event.clone())
-                .header("content-encoding", "gzip"),
+                .header("content-encoding", "br"),
             415,
         ),
         (collector.post("/v1/event", event.clone()), 404),
@@ -362,7 +362,11 @@ async fn the_country_comes_from_the_configured_header_alone() {
 }
 
 /// A budget that one body fills by half.
-const SMALL_BUDGET: [&str; 6] = [
+const SMALL_BUDGET: [&str; 10] = [
+    "--max-event-bytes",
+    "16KiB",
+    "--max-decompressed-bytes",
+    "16KiB",
     "--max-body-bytes",
     "32KiB",
     "--max-events",

@@ -4,6 +4,7 @@
 mod answers;
 mod collector;
 mod delivery;
+mod encodings;
 mod hostile;
 mod lifecycle;
 mod privacy;

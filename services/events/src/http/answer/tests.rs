@@ -109,6 +109,14 @@ fn refusals_are_problems_with_a_code() {
         ),
         (Refusal::WrongShape("x"), 400),
         (Refusal::BodyCutOff, 400),
+        (
+            Refusal::BadEncoding {
+                encoding: "gzip",
+                offset: 7,
+                problem: "x",
+            },
+            400,
+        ),
         (Refusal::Unauthenticated, 401),
         (Refusal::Forbidden, 403),
         (Refusal::UnknownType, 404),
