@@ -13,6 +13,7 @@ use service_runtime::{
 
 use crate::{
     credentials::{CredentialsFiles, HashKey},
+    http::cors::{CorsOrigins, Origin, parse_origin},
     reload::Reloadable,
 };
 
@@ -57,6 +58,11 @@ pub struct Settings {
     /// it where nobody can reach the service around that edge.
     #[arg(long, help_heading = "Edge")]
     country_header: Option<HeaderName>,
+
+    /// Origins whose web pages may use the service, such as https://app.example.com, separated by
+    /// commas, or * for all. Without any, browsers let no page read the answers.
+    #[arg(long, value_delimiter = ',', value_parser = parse_origin, help_heading = "Edge")]
+    cors_origin: Vec<Origin>,
 
     /// Largest event.
     #[arg(long, default_value = "32KiB", value_parser = bytes, help_heading = "Limits of a request")]
@@ -138,6 +144,8 @@ pub struct Config {
     pub reload_interval: Duration,
     /// The header in which a trusted edge names the country.
     pub country_header: Option<HeaderName>,
+    /// Which web pages may use the service.
+    pub cors_origins: CorsOrigins,
     /// Bounds of a request.
     pub limits: Limits,
     /// Bytes that may be in flight.
@@ -214,6 +222,8 @@ impl settings::Settings for Settings {
             credentials: Arc::new(credentials),
             reload_interval: self.reload_interval,
             country_header: self.country_header,
+            cors_origins: CorsOrigins::new(self.cors_origin)
+                .map_err(|problem| InvalidSetting::new("--cors-origin", problem))?,
             limits: Limits {
                 event_bytes: self.max_event_bytes,
                 events: self.max_events,

@@ -35,6 +35,7 @@ use service_runtime::{Runtime, tasks::TaskFailure, tasks::Tasks};
 use tokio::net::TcpListener;
 
 pub use config::{Config, Limits, PublishSettings, Settings};
+pub use http::cors::CorsOrigins;
 
 use crate::{
     admission::Admission, http::encoding::Decompressor, ingest::Ingest, metrics::Metrics, publish::Publisher,
@@ -124,7 +125,7 @@ pub async fn run(
     tasks.spawn("publisher", publisher.run());
     let server = http::Server {
         listener,
-        router: http::router(ingest),
+        router: http::router(ingest, &config.cors_origins),
         max_connections: config.max_connections,
         idle_timeout: config.idle_timeout,
         connections: metrics.connections.clone(),

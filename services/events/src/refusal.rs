@@ -66,23 +66,41 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// Every code.
+    pub(crate) const CODES: [&'static str; 13] = [
+        "unauthenticated",
+        "unknown_type",
+        "forbidden",
+        "not_json",
+        "wrong_shape",
+        "too_many_events",
+        "body_too_large",
+        "media_type",
+        "content_encoding",
+        "bad_encoding",
+        "body_too_slow",
+        "body_cut_off",
+        "overloaded",
+    ];
+
     /// A stable name for answers and metrics.
     pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "unauthenticated",
-            Self::UnknownType => "unknown_type",
-            Self::Forbidden => "forbidden",
-            Self::NotJson { .. } => "not_json",
-            Self::WrongShape(_) => "wrong_shape",
-            Self::TooManyEvents { .. } => "too_many_events",
-            Self::BodyTooLarge { .. } => "body_too_large",
-            Self::MediaType => "media_type",
-            Self::ContentEncoding => "content_encoding",
-            Self::BadEncoding { .. } => "bad_encoding",
-            Self::BodyTooSlow => "body_too_slow",
-            Self::BodyCutOff => "body_cut_off",
-            Self::Overloaded => "overloaded",
-        }
+        let index = match self {
+            Self::Unauthenticated => 0,
+            Self::UnknownType => 1,
+            Self::Forbidden => 2,
+            Self::NotJson { .. } => 3,
+            Self::WrongShape(_) => 4,
+            Self::TooManyEvents { .. } => 5,
+            Self::BodyTooLarge { .. } => 6,
+            Self::MediaType => 7,
+            Self::ContentEncoding => 8,
+            Self::BadEncoding { .. } => 9,
+            Self::BodyTooSlow => 10,
+            Self::BodyCutOff => 11,
+            Self::Overloaded => 12,
+        };
+        Self::CODES[index]
     }
 }
 

@@ -54,7 +54,7 @@ fn defaults_are_valid() {
 
 #[test]
 fn contradictions_are_refused_by_the_name_of_the_flag() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["--stream", ""], "--stream"),
         (&["--stream", "a/b"], "--stream"),
         (&["--max-event-bytes", "1MiB"], "--max-event-bytes"),
@@ -72,6 +72,8 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
         (&["--put-concurrency", "0"], "--put-concurrency"),
         (&["--record-time-to-live", "15s"], "--record-time-to-live"),
         (&["--reload-interval", "0s"], "--reload-interval"),
+        (&["--cors-origin", "https://app.example.com/"], "--cors-origin"),
+        (&["--cors-origin", "*,https://app.example.com"], "--cors-origin"),
         (&["--country-header", "not a header"], "--country-header"),
     ];
     for (flags, expected) in cases {

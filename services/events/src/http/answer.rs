@@ -5,7 +5,7 @@
 
 use axum::{
     body::Body,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
 use event_model::{EventId, SchemaVersion};
@@ -22,6 +22,8 @@ use crate::{
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// Carries `requestid` for logs of proxies and for clients that read no body.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"events\", charset=\"UTF-8\"");
 
 /// The status of a request that is refused as a whole.
@@ -162,7 +164,7 @@ impl<'a> Answer<'a> {
             self.refusal.map_or("", Refusal::code),
         );
         let media_type = if self.problem.is_some() { PROBLEM } else { JSON };
-        let mut response = json(self.status, media_type, &self);
+        let mut response = named(self.requestid, json(self.status, media_type, &self));
         let retry = self.results.as_ref().is_some_and(|results| results.retry > 0);
         if retry || self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
@@ -176,7 +178,21 @@ impl<'a> Answer<'a> {
 
 /// A problem that is not about events.
 pub(crate) fn plain_problem(status: StatusCode, detail: &str) -> Response {
-    json(status, PROBLEM, &Problem::new(status, detail.to_owned(), None))
+    let answer = Answer {
+        status,
+        refusal: None,
+        problem: Some(Problem::new(status, detail.to_owned(), None)),
+        requestid: Uuid::now_v7(),
+        results: None,
+    };
+    named(answer.requestid, json(status, PROBLEM, &answer))
+}
+
+/// The response, with the id of its request as a header.
+fn named(request_id: Uuid, mut response: Response) -> Response {
+    let value = HeaderValue::from_str(&request_id.to_string()).expect("a UUID is text");
+    response.headers_mut().insert(REQUEST_ID, value);
+    response
 }
 
 pub(crate) fn json(status: StatusCode, media_type: HeaderValue, body: &impl Serialize) -> Response {

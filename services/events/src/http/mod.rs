@@ -7,10 +7,15 @@
 //! | [`encoding`] | undoing its content encoding within its bounds |
 //! | [`answer`] | answers, problems and **every status code** |
 //! | [`schemas`] | the catalogue |
+//! | [`openapi`], [`docs`] | the description, and a page to read and try it |
+//! | [`cors`] | which web pages may use the service |
 
 pub(crate) mod answer;
 pub(crate) mod body;
+pub(crate) mod cors;
+mod docs;
 pub(crate) mod encoding;
+mod openapi;
 mod schemas;
 mod server;
 
@@ -27,19 +32,24 @@ use axum::{
 
 pub(crate) use self::server::Server;
 use crate::{
-    http::answer::{Answer, plain_problem},
+    http::{
+        answer::{Answer, plain_problem},
+        cors::CorsOrigins,
+    },
     ingest::{Ingest, Purpose},
 };
 
 /// Every route.
-pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
-    Router::new()
+pub(crate) fn router(ingest: Arc<Ingest>, origins: &CorsOrigins) -> Router {
+    let router = Router::new()
         .route("/v1/events", post(events))
         .route("/v1/events/{eventtype}", post(events_of_type))
         .route("/v1/validate", post(validate))
         .route("/v1/schemas", get(schemas::types))
         .route("/v1/schemas/{eventtype}", get(schemas::versions))
         .route("/v1/schemas/{eventtype}/{version}", get(schemas::document))
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/docs", get(docs::docs))
         .fallback(async || plain_problem(StatusCode::NOT_FOUND, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             plain_problem(
@@ -47,7 +57,11 @@ pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
                 "this path does not take this method",
             )
         })
-        .with_state(ingest)
+        .with_state(ingest);
+    match cors::layer(origins) {
+        Some(layer) => router.layer(layer),
+        None => router,
+    }
 }
 
 async fn events(State(ingest): State<Arc<Ingest>>, headers: HeaderMap, body: Body) -> Response {

@@ -18,6 +18,8 @@ use service_runtime::{Runtime, settings::config_from};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 
+use crate::contract;
+
 pub(crate) const STREAM: &str = "events";
 
 /// Long enough for a busy machine; nothing waits for it when all is well.
@@ -100,7 +102,7 @@ impl Collector {
         let mut service = JoinSet::new();
         service.spawn(events::run(config, kinesis.clone(), listener, runtime.clone()));
         let http = reqwest::Client::new();
-        Self {
+        let collector = Self {
             cloud,
             runtime,
             address,
@@ -110,7 +112,9 @@ impl Collector {
             credentials,
             hash_key,
             folder,
-        }
+        };
+        contract::learn(&collector).await;
+        collector
     }
 
     pub(crate) async fn create_stream(&self) {
@@ -219,9 +223,17 @@ pub(crate) fn with_header(
     )
 }
 
+/// Status and body of an answer that is as the service describes itself.
 pub(crate) async fn answer(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
-    (status, response.json().await.expect("a JSON answer"))
+    let path = response.url().path().to_owned();
+    let media_type = response.headers()["content-type"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    let body = response.json().await.expect("a JSON answer");
+    contract::holds(&path, status, &media_type, &body);
+    (status, body)
 }
 
 async fn connect(cloud: &LocalCloud) -> Kinesis {

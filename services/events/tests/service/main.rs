@@ -3,6 +3,8 @@
 
 mod answers;
 mod collector;
+mod contract;
+mod cors;
 mod delivery;
 mod encodings;
 mod hostile;
