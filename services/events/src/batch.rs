@@ -49,6 +49,8 @@ pub(crate) struct Queued {
     ready_since: Instant,
     /// The pauses between its tries.
     backoff: Backoff,
+    /// How often Kinesis throttled it.
+    pub(crate) throttles: u32,
 }
 
 /// What Kinesis said about one record of a call.
@@ -56,6 +58,8 @@ pub(crate) struct Queued {
 pub(crate) enum Sent {
     /// It has a sequence number.
     Stored,
+    /// Its shard takes no more for now; it may be sent again.
+    Throttled,
     /// It may be sent again.
     Failed,
     /// Sending it again would fail again.
@@ -95,6 +99,11 @@ impl Queue {
         }
     }
 
+    /// What holds from the next call on.
+    pub(crate) fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Whether no record is ready, delayed, sent or waiting.
     pub(crate) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
@@ -108,6 +117,7 @@ impl Queue {
             deadline,
             ready_since: now,
             backoff,
+            throttles: 0,
         };
         match self.lanes.get_mut(&queued.record.partition_key) {
             Some(lane) => lane.push_back(queued),
@@ -166,7 +176,8 @@ impl Queue {
             match verdicts.get(index).unwrap_or(&Sent::Failed) {
                 Sent::Stored => self.stored(queued, now),
                 Sent::Refused => self.give_up(queued),
-                Sent::Failed => {
+                verdict @ (Sent::Failed | Sent::Throttled) => {
+                    queued.throttles += u32::from(*verdict == Sent::Throttled);
                     let own_pause = queued.backoff.next_delay();
                     pause.get_or_insert(own_pause);
                     failed.push(queued);

@@ -20,8 +20,11 @@ use crate::{
 /// The most records of a PutRecords call, the most bytes, and the most bytes of one record, partition
 /// keys included (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>).
 const KINESIS_RECORDS: usize = 500;
-const KINESIS_CALL_BYTES: usize = 5 << 20;
-const KINESIS_RECORD_BYTES: usize = 1 << 20;
+pub(crate) const KINESIS_CALL_BYTES: usize = 5 << 20;
+pub(crate) const KINESIS_RECORD_BYTES: usize = 1 << 20;
+
+/// The most bytes of a record and of a call where the stream was set up for large records.
+pub(crate) const KINESIS_LARGE_BYTES: usize = 10 << 20;
 
 /// The most that the server's fields and the partition key add to an event: names and ids of at most
 /// 64 bytes each, and a device id of 256 characters of up to 4 bytes.
@@ -64,7 +67,7 @@ pub struct Settings {
     #[arg(long, value_delimiter = ',', value_parser = parse_origin, help_heading = "Edge")]
     cors_origin: Vec<Origin>,
 
-    /// Largest event.
+    /// Largest event. More than 1022 KiB takes effect only where the stream takes larger records.
     #[arg(long, default_value = "32KiB", value_parser = bytes, help_heading = "Limits of a request")]
     max_event_bytes: usize,
 
@@ -105,7 +108,8 @@ pub struct Settings {
     #[arg(long, default_value_t = KINESIS_RECORDS, help_heading = "Publishing")]
     batch_records: usize,
 
-    /// Most bytes in a PutRecords call.
+    /// Most bytes in a PutRecords call. More than 5 MiB takes effect only where the stream takes
+    /// larger records.
     #[arg(long, default_value = "5MiB", value_parser = bytes, help_heading = "Publishing")]
     batch_bytes: usize,
 
@@ -113,7 +117,7 @@ pub struct Settings {
     #[arg(long, default_value = "5ms", value_parser = parse_duration, help_heading = "Publishing")]
     linger: Duration,
 
-    /// PutRecords calls that may be out at the same time.
+    /// PutRecords calls that may be out at the same time, while Kinesis does not throttle.
     #[arg(long, default_value_t = 8, help_heading = "Publishing")]
     put_concurrency: usize,
 
@@ -192,6 +196,15 @@ pub struct PublishSettings {
     pub time_to_live: Duration,
 }
 
+impl Limits {
+    /// These limits for a stream that takes records of `record_bytes`, which the server's own fields
+    /// and the partition key must fit too.
+    pub(crate) fn within(self, record_bytes: usize) -> Self {
+        let event_bytes = self.event_bytes.min(record_bytes.saturating_sub(ADDED_BYTES));
+        Self { event_bytes, ..self }
+    }
+}
+
 impl settings::Settings for Settings {
     const NAME: &'static str = "events";
     const ENV_PREFIX: &'static str = "EVENTS_";
@@ -266,9 +279,9 @@ impl Settings {
         let event = "--max-event-bytes";
         require(self.max_event_bytes >= 64, event, "must be at least 64")?;
         require(
-            self.max_event_bytes + ADDED_BYTES <= KINESIS_RECORD_BYTES,
+            self.max_event_bytes.saturating_add(ADDED_BYTES) <= KINESIS_LARGE_BYTES,
             event,
-            "must leave 2 KiB of the 1 MiB that a Kinesis record may have",
+            "must leave 2 KiB of the 10 MiB that a Kinesis record may have",
         )?;
         let body = "--max-body-bytes";
         require(
@@ -295,9 +308,9 @@ impl Settings {
             "must hold --max-event-bytes and 2 KiB more",
         )?;
         require(
-            self.batch_bytes <= KINESIS_CALL_BYTES,
+            self.batch_bytes <= KINESIS_LARGE_BYTES,
             batch,
-            "must be at most 5 MiB",
+            "must be at most 10 MiB",
         )?;
         let in_flight = "--in-flight-bytes";
         // While it is decompressed a request holds both forms of its body, afterwards the larger of

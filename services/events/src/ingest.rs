@@ -22,6 +22,7 @@ use crate::{
     metrics::Metrics,
     refusal::{Refusal, Rejected},
     reload::Reloadable,
+    stream::StreamLimits,
     submission::{Settled, submission},
     validate::Rules,
 };
@@ -36,6 +37,7 @@ pub(crate) struct Ingest {
     pub(crate) catalogue: Catalogue,
     pub(crate) limits: Limits,
     pub(crate) decompressor: Decompressor,
+    pub(crate) stream_limits: StreamLimits,
     /// The header in which the trusted edge names the country.
     pub(crate) country_header: Option<HeaderName>,
     pub(crate) admission: Admission,
@@ -85,10 +87,11 @@ impl Ingest {
         let events = decode(&bytes, format, self.limits.events)?;
 
         let catalogue = &self.catalogue;
+        let limits = self.limits.within(self.stream_limits.record_bytes());
         let rules = Rules {
             catalogue,
             client,
-            limits: &self.limits,
+            limits: &limits,
             path_type: path_type.as_ref(),
         };
         if purpose == Purpose::Validate {

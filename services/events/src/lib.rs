@@ -14,6 +14,7 @@ mod admission;
 mod auth;
 mod batch;
 pub mod command;
+mod concurrency;
 mod config;
 pub mod credentials;
 mod decode;
@@ -22,8 +23,10 @@ mod http;
 mod ingest;
 mod metrics;
 mod publish;
+mod put;
 mod refusal;
 pub mod reload;
+mod shards;
 mod stream;
 mod submission;
 mod validate;
@@ -100,6 +103,7 @@ pub async fn run(
         catalogue: event_model::Catalogue::bundled()?,
         limits: config.limits,
         decompressor: Decompressor::new(config.limits.decompressed_bytes, config.limits.body_timeout),
+        stream_limits: stream.limits().clone(),
         country_header: config.country_header,
         admission: Admission::new(config.in_flight_bytes, metrics.in_flight_bytes.clone()),
         submissions,

@@ -10,7 +10,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
 
-use crate::{refusal::Rejection, submission::Settled};
+use crate::{refusal::Rejection, shards::Shards, submission::Settled};
 
 /// Names are the API of dashboards and alerts.
 pub(crate) struct Metrics {
@@ -24,6 +24,10 @@ pub(crate) struct Metrics {
     batch_bytes: Histogram,
     /// How long PutRecords calls take.
     pub(crate) put_seconds: Histogram,
+    /// PutRecords calls that may be out.
+    pub(crate) put_concurrency_limit: IntGauge,
+    /// What each shard takes.
+    pub(crate) shards: Shards,
     /// Bytes admitted and not settled yet.
     pub(crate) in_flight_bytes: IntGauge,
     /// Open connections on the public port.
@@ -88,6 +92,25 @@ impl Metrics {
                     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
                 ],
             )?,
+            put_concurrency_limit: gauge(
+                registry,
+                "events_put_concurrency_limit",
+                "PutRecords calls that may be out; halved by throttling, at most --put-concurrency.",
+            )?,
+            shards: Shards::new(
+                counters(
+                    registry,
+                    "events_shard_records_total",
+                    "Records that a shard took.",
+                    &["shard"],
+                )?,
+                counters(
+                    registry,
+                    "events_shard_throttles_total",
+                    "How often the records that a shard took had been throttled before.",
+                    &["shard"],
+                )?,
+            ),
             in_flight_bytes: gauge(
                 registry,
                 "events_in_flight_bytes",

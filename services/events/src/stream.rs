@@ -1,6 +1,13 @@
 //! The stream: the calls the service makes, and whether it is there.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_clients::Failure;
 use aws_sdk_kinesis::{
@@ -12,21 +19,69 @@ use aws_sdk_kinesis::{
 };
 use service_runtime::{Latch, Shutdown};
 
-use crate::batch::Record;
+use crate::{
+    batch::Record,
+    config::{KINESIS_CALL_BYTES, KINESIS_LARGE_BYTES, KINESIS_RECORD_BYTES},
+};
 
 /// How soon a stream that is not there is looked for again.
 const MISSING_CHECK: Duration = Duration::from_secs(1);
+
+/// How large records and calls may be. Every stream takes records of 1 MiB and calls of 5 MiB; only
+/// one that says so of itself takes records up to 10 MiB, and then calls of 10 MiB
+/// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateMaxRecordSize.html>,
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>).
+#[derive(Clone, Debug)]
+pub(crate) struct StreamLimits {
+    record_bytes: Arc<AtomicUsize>,
+}
+
+impl StreamLimits {
+    fn new() -> Self {
+        let record_bytes = Arc::new(AtomicUsize::new(KINESIS_RECORD_BYTES));
+        Self { record_bytes }
+    }
+
+    /// Takes in `MaxRecordSizeInKiB` of `DescribeStreamSummary`; an answer without it raises nothing.
+    fn learn(&self, max_record_kib: Option<i32>) {
+        let told = max_record_kib.and_then(|kib| usize::try_from(kib).ok());
+        let bytes = told.map_or(KINESIS_RECORD_BYTES, |kib| kib.saturating_mul(1024));
+        let bytes = bytes.clamp(KINESIS_RECORD_BYTES, KINESIS_LARGE_BYTES);
+        self.record_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Most bytes of a record: data and partition key.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.record_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Most bytes of a call.
+    pub(crate) fn call_bytes(&self) -> usize {
+        if self.record_bytes() > KINESIS_RECORD_BYTES {
+            KINESIS_LARGE_BYTES
+        } else {
+            KINESIS_CALL_BYTES
+        }
+    }
+}
 
 /// A Kinesis stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     client: Client,
     name: String,
+    limits: StreamLimits,
 }
 
 impl Stream {
     pub(crate) fn new(client: Client, name: String) -> Self {
-        Self { client, name }
+        let limits = StreamLimits::new();
+        Self { client, name, limits }
+    }
+
+    /// What the stream is known to take; the watch keeps it up to date.
+    pub(crate) fn limits(&self) -> &StreamLimits {
+        &self.limits
     }
 
     /// One PutRecords call; the results as they came.
@@ -51,18 +106,20 @@ impl Stream {
         Ok(call.send().await?.records)
     }
 
-    /// Why the stream cannot be written to, if it is known that it cannot.
+    /// Why the stream cannot be written to, if it is known that it cannot. Learns its limits.
     async fn problem(&self) -> Option<Problem> {
         let call = self.client.describe_stream_summary().stream_name(&self.name);
         match call.send().await {
-            Ok(answer) => match answer
-                .stream_description_summary
-                .map(|summary| summary.stream_status)
-            {
-                Some(StreamStatus::Active | StreamStatus::Updating) => None,
-                Some(status) => Some(Problem::Known(format!("the stream is {status}"))),
-                None => Some(Problem::Unknown("the answer has no status".to_owned())),
-            },
+            Ok(answer) => {
+                let Some(summary) = answer.stream_description_summary else {
+                    return Some(Problem::Unknown("the answer has no status".to_owned()));
+                };
+                self.limits.learn(summary.max_record_size_in_kib);
+                match summary.stream_status {
+                    StreamStatus::Active | StreamStatus::Updating => None,
+                    status => Some(Problem::Known(format!("the stream is {status}"))),
+                }
+            }
             Err(error) => {
                 let text = aws_clients::describe(&error);
                 Some(match aws_clients::classify(&error) {
@@ -112,6 +169,31 @@ pub(crate) async fn watch(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.requested() => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_raised_only_by_what_the_stream_says_of_itself() {
+        const MIB: usize = 1 << 20;
+        let limits = StreamLimits::new();
+        let both = || (limits.record_bytes(), limits.call_bytes());
+        assert_eq!(both(), (MIB, 5 * MIB), "before it has said anything");
+        for (told, record, call) in [
+            (Some(10_240), 10 * MIB, 10 * MIB),
+            (Some(2_048), 2 * MIB, 10 * MIB),
+            (Some(1_024), MIB, 5 * MIB),
+            (Some(i32::MAX), 10 * MIB, 10 * MIB),
+            (None, MIB, 5 * MIB),
+            (Some(-1), MIB, 5 * MIB),
+            (Some(0), MIB, 5 * MIB),
+        ] {
+            limits.learn(told);
+            assert_eq!(both(), (record, call), "{told:?}");
         }
     }
 }

@@ -171,7 +171,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let verdict = prop_oneof![
         4 => Just(Sent::Stored),
-        3 => Just(Sent::Failed),
+        2 => Just(Sent::Failed),
+        2 => Just(Sent::Throttled),
         1 => Just(Sent::Refused),
     ];
     prop_oneof![

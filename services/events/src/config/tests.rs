@@ -57,11 +57,11 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
     let cases: [(&[&str], &str); 20] = [
         (&["--stream", ""], "--stream"),
         (&["--stream", "a/b"], "--stream"),
-        (&["--max-event-bytes", "1MiB"], "--max-event-bytes"),
+        (&["--max-event-bytes", "10MiB"], "--max-event-bytes"),
         (&["--max-event-bytes", "1"], "--max-event-bytes"),
         (&["--max-body-bytes", "16KiB"], "--max-body-bytes"),
         (&["--batch-bytes", "33KiB"], "--batch-bytes"),
-        (&["--batch-bytes", "6MiB"], "--batch-bytes"),
+        (&["--batch-bytes", "11MiB"], "--batch-bytes"),
         (&["--in-flight-bytes", "5MiB"], "--in-flight-bytes"),
         (&["--max-decompressed-bytes", "16KiB"], "--max-decompressed-bytes"),
         (&["--max-decompressed-bytes", "1GiB"], "--max-decompressed-bytes"),
@@ -80,6 +80,18 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
         let problem = config(flags).expect_err("a contradiction");
         assert!(problem.contains(expected), "{flags:?}: {problem}");
     }
+}
+
+#[test]
+fn an_event_must_fit_what_the_stream_takes() {
+    const MIB: usize = 1 << 20;
+    let large = Limits {
+        event_bytes: 4 * MIB,
+        ..LIMITS
+    };
+    assert_eq!(large.within(MIB).event_bytes, MIB - 2048);
+    assert_eq!(large.within(10 * MIB).event_bytes, 4 * MIB);
+    assert_eq!(LIMITS.within(MIB).event_bytes, LIMITS.event_bytes);
 }
 
 #[test]

@@ -246,6 +246,26 @@ async fn a_shard_that_stays_hot_holds_back_its_own_events_alone() {
 }
 
 #[tokio::test]
+async fn throttling_lowers_the_number_of_calls_and_is_charged_to_the_shard() {
+    let collector = Collector::start(&["--put-concurrency", "8"]).await;
+    load(&collector, 4, 5, 4).await;
+    assert_eq!(collector.metric("events_put_concurrency_limit"), 8.0);
+    assert_eq!(collector.metric("events_shard_records_total"), 20.0);
+    assert_eq!(collector.metric("events_shard_throttles_total"), 0.0);
+
+    let throttled = Rule::on("kinesis:PutRecords").times(3).throttle();
+    collector.cloud.faults().inject(throttled);
+    load(&collector, 1, 1, 1).await;
+    let limit = collector.metric("events_put_concurrency_limit");
+    assert!(
+        (1.0..=2.0).contains(&limit),
+        "halved three times from 8, then one call went well: {limit}"
+    );
+    assert_eq!(collector.metric("events_shard_records_total"), 21.0);
+    assert_eq!(collector.metric("events_shard_throttles_total"), 3.0);
+}
+
+#[tokio::test]
 async fn received_is_accepted_and_rejected_and_retry() {
     let collector = Collector::start(&["--record-time-to-live", "300ms"]).await;
     load(&collector, 3, 5, 2).await;
