@@ -62,15 +62,27 @@ impl Pipeline {
 
     /// Starts `events` and waits until it is ready.
     pub async fn events(&self) -> Process {
+        self.events_with(&[]).await
+    }
+
+    /// Starts `events` with a spool that outlives it, and a short time to live.
+    pub async fn events_with_spool(&self) -> Process {
+        let folder = self.folder.path().join("spool").display().to_string();
+        self.events_with(&[("--spool-folder", &folder), ("--record-time-to-live", "500ms")])
+            .await
+    }
+
+    async fn events_with(&self, more: &[(&str, &str)]) -> Process {
         let credentials = self.clients.credentials_file.display().to_string();
         let hash_key = self.clients.hash_key_file.display().to_string();
-        let flags = [
+        let mut flags = vec![
             ("--listen", "127.0.0.1:0"),
             ("--stream", STREAM),
             ("--credentials-file", &credentials),
             ("--credentials-hash-key-file", &hash_key),
             ("--country-header", "x-country"),
         ];
+        flags.extend(more);
         self.program("events", &flags).await
     }
 

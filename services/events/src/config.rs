@@ -121,13 +121,24 @@ pub struct Settings {
     #[arg(long, default_value_t = 8, help_heading = "Publishing")]
     put_concurrency: usize,
 
-    /// How long a record is tried before its client is asked to send it again.
+    /// How long a record is tried before it goes to the spool or, without one, its client is asked to
+    /// send it again.
     #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Publishing")]
     record_time_to_live: Duration,
 
     /// How often to look whether the stream is still there.
     #[arg(long, default_value = "15s", value_parser = parse_duration, help_heading = "Publishing")]
     stream_check_interval: Duration,
+
+    /// Folder on a disk of its own for events that Kinesis does not take in time. It must outlive the
+    /// process; one process at a time may use it.
+    #[arg(long, help_heading = "Spool")]
+    spool_folder: Option<PathBuf>,
+
+    /// Most bytes of events in the spool, each counted with its key and 128 bytes more. What comes
+    /// beyond is answered 503. Leave twice as much room on the disk.
+    #[arg(long, default_value = "1GiB", value_parser = parse_bytes, help_heading = "Spool")]
+    spool_max_bytes: u64,
 
     #[command(flatten)]
     runtime: RuntimeSettings,
@@ -162,6 +173,17 @@ pub struct Config {
     pub publish: PublishSettings,
     /// How often to look whether the stream is there.
     pub stream_check_interval: Duration,
+    /// Where events wait that Kinesis does not take in time.
+    pub spool: Option<SpoolSettings>,
+}
+
+/// Where events wait that Kinesis does not take in time.
+#[derive(Clone, Debug)]
+pub struct SpoolSettings {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Most bytes in it.
+    pub max_bytes: u64,
 }
 
 /// Bounds of a request.
@@ -256,6 +278,10 @@ impl settings::Settings for Settings {
                 time_to_live: self.record_time_to_live,
             },
             stream_check_interval: self.stream_check_interval,
+            spool: self.spool_folder.map(|folder| SpoolSettings {
+                folder,
+                max_bytes: self.spool_max_bytes,
+            }),
         })
     }
 }
@@ -311,6 +337,11 @@ impl Settings {
             self.batch_bytes <= KINESIS_LARGE_BYTES,
             batch,
             "must be at most 10 MiB",
+        )?;
+        require(
+            self.spool_max_bytes >= 1 << 20,
+            "--spool-max-bytes",
+            "must be at least 1 MiB",
         )?;
         let in_flight = "--in-flight-bytes";
         // While it is decompressed a request holds both forms of its body, afterwards the larger of

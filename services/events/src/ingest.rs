@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::{
     admission::{Admission, Admitted},
     auth::authenticate,
-    batch::Record,
+    batch::{Owner, Record},
     config::Limits,
     credentials::{Client, CredentialsFiles},
     decode::{Format, decode},
@@ -59,6 +59,8 @@ pub(crate) enum Purpose {
 pub(crate) enum Outcome {
     /// It is in the stream.
     Published(EventId),
+    /// It is on disk and will be in the stream.
+    Spooled(EventId),
     /// It would be accepted; nothing was published.
     Valid(Option<EventId>),
     /// It will never be accepted as it is.
@@ -158,7 +160,7 @@ impl Ingest {
                     records.push(Record {
                         line,
                         partition_key,
-                        ticket,
+                        owner: Owner::Client(ticket),
                     });
                 }
             }
@@ -175,10 +177,12 @@ impl Ingest {
         let settled = answer.await.unwrap_or_else(|_| vec![Settled::Retry; count]);
         let mut settled = settled.into_iter();
         for outcome in &mut outcomes {
-            if let Outcome::Retry(event_id) = *outcome
-                && settled.next() == Some(Settled::Published)
-            {
-                *outcome = Outcome::Published(event_id);
+            if let Outcome::Retry(event_id) = *outcome {
+                *outcome = match settled.next() {
+                    Some(Settled::Published) => Outcome::Published(event_id),
+                    Some(Settled::Spooled) => Outcome::Spooled(event_id),
+                    Some(Settled::Retry) | None => Outcome::Retry(event_id),
+                };
             }
         }
         outcomes

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! http → auth → decode → validate → enrich → batch → publish → Kinesis
+//!                                                    ↓ ↑
+//!                                                   spool
 //! ```
 //!
 //! `ingest.rs` shows the order of the stages in one function. Two promises hold the rest together:
 //!
-//! - An event is answered `accepted` only after Kinesis returned a sequence number for it. A record
-//!   that gets lost on its way, whatever the cause, is answered `retry`: see `submission.rs`.
+//! - An event is answered `accepted` only after Kinesis returned a sequence number for it, or the
+//!   spool has it on disk: see `spool.rs`. A record that gets lost on its way, whatever the cause, is answered `retry`: see `submission.rs`.
 //! - Records of one partition key enter the stream in the order in which they came: see `batch.rs`.
 
 mod admission;
 mod auth;
+mod backlog;
 mod batch;
 pub mod command;
 mod concurrency;
@@ -27,6 +30,8 @@ mod put;
 mod refusal;
 pub mod reload;
 mod shards;
+mod spool;
+mod spooling;
 mod stream;
 mod submission;
 mod validate;
@@ -37,11 +42,19 @@ use aws_sdk_kinesis::Client as Kinesis;
 use service_runtime::{Runtime, tasks::TaskFailure, tasks::Tasks};
 use tokio::net::TcpListener;
 
-pub use config::{Config, Limits, PublishSettings, Settings};
+pub use config::{Config, Limits, PublishSettings, Settings, SpoolSettings};
 pub use http::cors::CorsOrigins;
+pub use spool::SpoolError;
 
 use crate::{
-    admission::Admission, http::encoding::Decompressor, ingest::Ingest, metrics::Metrics, publish::Publisher,
+    admission::Admission,
+    backlog::{Backlog, Keys},
+    http::encoding::Decompressor,
+    ingest::Ingest,
+    metrics::Metrics,
+    publish::Publisher,
+    spool::Spool,
+    spooling::Spooling,
 };
 
 /// Why the service could not start, or ended other than by a drain.
@@ -62,6 +75,9 @@ pub enum Error {
     /// A metric could not be registered: another service uses the registry.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
+    /// The spool could not be opened.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// A part of the service failed, or did not drain in time.
     #[error(transparent)]
     Task(#[from] TaskFailure),
@@ -97,7 +113,9 @@ pub async fn run(
     tracing::info!(address, "listening");
     let metrics = Arc::new(Metrics::register(&runtime.registry)?);
     let stream = stream::Stream::new(kinesis, config.stream.clone());
-    let (publisher, submissions) = Publisher::new(stream.clone(), config.publish, &metrics);
+    let latch = runtime.readiness.latch("stream");
+    let spool = open_spool(config.spool, &runtime, &metrics)?;
+    let (publisher, submissions) = Publisher::new(stream.clone(), config.publish, spool, &metrics);
     let ingest = Arc::new(Ingest {
         credentials: Arc::clone(&config.credentials),
         catalogue: event_model::Catalogue::bundled()?,
@@ -110,7 +128,6 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
     });
 
-    let latch = runtime.readiness.latch("stream");
     let mut tasks = Tasks::new(runtime.shutdown.clone());
     let check = config.stream_check_interval;
     tasks.spawn(
@@ -136,4 +153,23 @@ pub async fn run(
     };
     tasks.spawn("http", server.serve(runtime.shutdown.clone()));
     Ok(tasks.join().await?)
+}
+
+/// Opens the spool before anything is taken in. This blocks for as long as it takes to read it.
+fn open_spool(
+    settings: Option<SpoolSettings>,
+    runtime: &Runtime,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<(Spooling, Backlog)>, SpoolError> {
+    let Some(SpoolSettings { folder, max_bytes }) = settings else {
+        tracing::warn!("no --spool-folder: what Kinesis does not take in time is answered `retry`");
+        return Ok(None);
+    };
+    let latch = runtime.readiness.latch("spool");
+    let mut keys = Keys::default();
+    let spool = Spool::open(&folder, max_bytes, &mut keys)?;
+    let (records, bytes) = (spool.records(), spool.bytes());
+    tracing::info!(records, bytes, max_bytes, "the spool is open");
+    let spooling = Spooling::new(spool, latch, metrics)?;
+    Ok(Some((spooling, Backlog::new(keys, records))))
 }

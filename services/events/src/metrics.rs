@@ -7,7 +7,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
 
 use crate::{refusal::Rejection, shards::Shards, submission::Settled};
@@ -28,6 +28,16 @@ pub(crate) struct Metrics {
     pub(crate) put_concurrency_limit: IntGauge,
     /// What each shard takes.
     pub(crate) shards: Shards,
+    /// Records that went into the spool, and that came out of it into the stream.
+    pub(crate) spooled: IntCounter,
+    pub(crate) spool_drained: IntCounter,
+    /// Times that its disk failed.
+    pub(crate) spool_errors: IntCounter,
+    /// What is in the spool, how old the oldest of it is, and how much may be in it.
+    pub(crate) spool_records: IntGauge,
+    pub(crate) spool_bytes: IntGauge,
+    pub(crate) spool_limit_bytes: IntGauge,
+    pub(crate) spool_oldest_age_seconds: Gauge,
     /// Bytes admitted and not settled yet.
     pub(crate) in_flight_bytes: IntGauge,
     /// Open connections on the public port.
@@ -47,7 +57,7 @@ impl Metrics {
             accepted: counter(
                 registry,
                 "events_accepted_total",
-                "Events that are in the stream.",
+                "Events that are in the stream, or in the spool and will be.",
             )?,
             rejected: counters(
                 registry,
@@ -111,6 +121,39 @@ impl Metrics {
                     &["shard"],
                 )?,
             ),
+            spooled: counter(
+                registry,
+                "events_spooled_total",
+                "Accepted events that went into the spool.",
+            )?,
+            spool_drained: counter(
+                registry,
+                "events_spool_drained_total",
+                "Events that came out of the spool into the stream.",
+            )?,
+            spool_errors: counter(
+                registry,
+                "events_spool_errors_total",
+                "Times that the spool could not be read or written.",
+            )?,
+            spool_records: gauge(registry, "events_spool_records", "Events in the spool.")?,
+            spool_bytes: gauge(
+                registry,
+                "events_spool_bytes",
+                "What the events in the spool count for in its limit.",
+            )?,
+            spool_limit_bytes: gauge(
+                registry,
+                "events_spool_limit_bytes",
+                "The spool's limit; 0 without a spool.",
+            )?,
+            spool_oldest_age_seconds: register(
+                registry,
+                Gauge::new(
+                    "events_spool_oldest_age_seconds",
+                    "Age of the oldest event in the spool; 0 when it is empty.",
+                )?,
+            )?,
             in_flight_bytes: gauge(
                 registry,
                 "events_in_flight_bytes",
@@ -139,7 +182,7 @@ impl Metrics {
     pub(crate) fn settled(&self, settled: Settled) {
         self.received.inc();
         match settled {
-            Settled::Published => self.accepted.inc(),
+            Settled::Published | Settled::Spooled => self.accepted.inc(),
             Settled::Retry => self.retry.inc(),
         }
     }

@@ -1,22 +1,28 @@
 //! Keeps PutRecords calls going, several at a time, while there are records to send.
 //!
 //! It acts and does not decide: [`crate::batch`] says what goes out and what waits,
-//! [`crate::concurrency`] how many calls may be out, [`crate::put`] what became of a call.
+//! [`crate::concurrency`] how many calls may be out, [`crate::put`] what became of a call. What Kinesis
+//! did not take in time goes through [`crate::spooling`] to disk and comes back from there.
+//!
+//! A drain sends at once what clients wait for; what fails past its time to live goes to the spool.
+//! What the spool holds stays there for the next start.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
-    time::{Instant, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use crate::{
+    backlog::{Backlog, Done},
     batch::{Bounds, Queue, Record},
     concurrency::Concurrency,
     config::PublishSettings,
     metrics::Metrics,
     put::{Call, put},
+    spooling::Spooling,
     stream::Stream,
 };
 
@@ -24,11 +30,16 @@ use crate::{
 /// counted in the budget of bytes; this bounds the channel itself.
 const SUBMISSIONS: usize = 1024;
 
+/// How often the age of the spool is shown, and a disk that failed is tried again.
+const SPOOL_TICK: Duration = Duration::from_secs(1);
+
 /// The far end of the service: takes records from all requests and settles each.
 pub(crate) struct Publisher {
     stream: Stream,
     settings: PublishSettings,
     submissions: mpsc::Receiver<Vec<Record>>,
+    /// The spool, and what the queue has to know of it.
+    spool: Option<(Spooling, Backlog)>,
     metrics: Arc<Metrics>,
 }
 
@@ -36,6 +47,7 @@ impl Publisher {
     pub(crate) fn new(
         stream: Stream,
         settings: PublishSettings,
+        spool: Option<(Spooling, Backlog)>,
         metrics: &Arc<Metrics>,
     ) -> (Self, mpsc::Sender<Vec<Record>>) {
         let (sender, submissions) = mpsc::channel(SUBMISSIONS);
@@ -45,6 +57,7 @@ impl Publisher {
                 stream,
                 settings,
                 submissions,
+                spool,
                 metrics,
             },
             sender,
@@ -54,10 +67,13 @@ impl Publisher {
     /// Works until nobody can submit any more and every record is settled.
     ///
     /// # Errors
-    /// When a call panicked: its keys are unknown then, so that order could not be kept. The records
-    /// it held have settled themselves as `retry`.
+    /// When a call or the spool panicked: the keys in hand are unknown then, so that order could not
+    /// be kept. The records they held have settled themselves as `retry`, or are on disk.
     pub(crate) async fn run(mut self) -> Result<(), JoinError> {
-        let mut queue = Queue::new(self.bounds());
+        let (mut spooling, backlog) = self.spool.take().unzip();
+        let mut queue = Queue::new(self.bounds(), backlog);
+        let mut tick = interval(SPOOL_TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut concurrency = Concurrency::new(self.settings.concurrency);
         let mut calls = JoinSet::new();
         let mut accepting = true;
@@ -66,19 +82,37 @@ impl Publisher {
             self.metrics.put_concurrency_limit.set(to_gauge(allowed));
             queue.set_bounds(self.bounds());
             self.send_due(&mut queue, &mut calls, allowed, !accepting);
+            if let Some(spooling) = spooling.as_mut().filter(|spooling| spooling.is_idle())
+                && let Some(work) = queue.spool_work(accepting)
+            {
+                spooling.start(work);
+            }
             // Asked after sending, which also gives up what waited too long: with nothing accepted
             // and nothing queued, there is nothing left to wait for.
-            if !accepting && queue.is_empty() {
+            let working = spooling.as_ref().is_some_and(Spooling::is_working);
+            let failed = spooling.as_ref().is_some_and(Spooling::has_failed);
+            if !accepting && queue.is_drained(failed) && calls.is_empty() && !working {
                 return Ok(());
             }
             // With every call in use only a call that ends can change anything.
-            let due = queue.next_due().filter(|_| calls.len() < allowed);
+            let due = queue
+                .next_due()
+                .filter(|_| calls.len() < allowed && (accepting || queue.has_clients()));
             tokio::select! {
                 Some(ended) = calls.join_next() => {
                     let call: Call = ended?;
                     let now = Instant::now();
                     concurrency.ended(call.load(), call.started, now);
                     queue.complete(call.batch, &call.verdicts, now);
+                }
+                Some(done) = worked(&mut spooling) => queue.spool_done(done?, Instant::now()),
+                _ = tick.tick(), if spooling.is_some() => {
+                    if let Some(spooling) = &mut spooling {
+                        spooling.tick();
+                        if spooling.has_failed() {
+                            spooling.start(queue.spool_work(accepting).unwrap_or_default());
+                        }
+                    }
                 }
                 submitted = self.submissions.recv(), if accepting => match submitted {
                     Some(records) => self.enqueue(&mut queue, records),
@@ -112,7 +146,7 @@ impl Publisher {
     /// An idle publisher sends at once. While a call is out, records gather for the linger, so that
     /// the busier the service is the fuller its calls are.
     fn send_due(&self, queue: &mut Queue, calls: &mut JoinSet<Call>, allowed: usize, draining: bool) {
-        while calls.len() < allowed {
+        while calls.len() < allowed && (!draining || queue.has_clients()) {
             let eager = draining || calls.is_empty();
             let Some(batch) = queue.take(Instant::now(), eager) else {
                 return;
@@ -124,6 +158,11 @@ impl Publisher {
             calls.spawn(put(self.stream.clone(), batch, Arc::clone(&self.metrics)));
         }
     }
+}
+
+/// What the spool has done; never, if it does nothing.
+async fn worked(spooling: &mut Option<Spooling>) -> Option<Result<Done, JoinError>> {
+    spooling.as_mut()?.ended().await
 }
 
 fn to_gauge(count: usize) -> i64 {

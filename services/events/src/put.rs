@@ -80,6 +80,7 @@ pub(crate) async fn put(stream: Stream, batch: Vec<Queued>, metrics: Arc<Metrics
 fn whole_call(failure: Failure) -> Sent {
     match failure {
         Failure::Throttled => Sent::Throttled,
+        Failure::NotFound | Failure::Denied => Sent::Unavailable,
         retryable if retryable.is_retryable() => Sent::Failed,
         _ => Sent::Refused,
     }

@@ -1,7 +1,7 @@
 //! Ties the records of one request to its answer.
 //!
-//! Each record carries a [`Ticket`]. A ticket is settled once: published, or to be retried by the
-//! client. One that is dropped unsettled, because a task ended or panicked or a queue was thrown
+//! Each record carries a [`Ticket`]. A ticket is settled once: published, spooled, or to be retried by
+//! the client. One that is dropped unsettled, because a task ended or panicked or a queue was thrown
 //! away, settles itself as `retry`. So a record that got lost can never be taken for a success, and
 //! a request never waits for ever.
 
@@ -16,6 +16,8 @@ use crate::{admission::Admitted, metrics::Metrics};
 pub(crate) enum Settled {
     /// Kinesis returned a sequence number for it.
     Published,
+    /// It is in the spool, fsynced.
+    Spooled,
     /// It may or may not be in the stream; the client should send it again.
     Retry,
 }

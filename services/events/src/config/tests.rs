@@ -54,7 +54,7 @@ fn defaults_are_valid() {
 
 #[test]
 fn contradictions_are_refused_by_the_name_of_the_flag() {
-    let cases: [(&[&str], &str); 20] = [
+    let cases: [(&[&str], &str); 21] = [
         (&["--stream", ""], "--stream"),
         (&["--stream", "a/b"], "--stream"),
         (&["--max-event-bytes", "10MiB"], "--max-event-bytes"),
@@ -74,6 +74,7 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
         (&["--reload-interval", "0s"], "--reload-interval"),
         (&["--cors-origin", "https://app.example.com/"], "--cors-origin"),
         (&["--cors-origin", "*,https://app.example.com"], "--cors-origin"),
+        (&["--spool-max-bytes", "1"], "--spool-max-bytes"),
         (&["--country-header", "not a header"], "--country-header"),
     ];
     for (flags, expected) in cases {

@@ -46,15 +46,18 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
 /// The status of a request whose events were looked at one by one.
 fn outcomes_status(outcomes: &[Outcome]) -> StatusCode {
     let rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected(_));
-    let accepted = |outcome: &Outcome| matches!(outcome, Outcome::Published(_) | Outcome::Valid(_));
+    let published = |outcome: &Outcome| matches!(outcome, Outcome::Published(_) | Outcome::Valid(_));
+    let accepted = |outcome: &Outcome| published(outcome) || matches!(outcome, Outcome::Spooled(_));
     let because = |test: fn(&Rejection) -> bool| {
         outcomes.iter().all(|outcome| match outcome {
             Outcome::Rejected(rejected) => test(&rejected.reason),
-            Outcome::Published(_) | Outcome::Valid(_) | Outcome::Retry(_) => false,
+            Outcome::Published(_) | Outcome::Spooled(_) | Outcome::Valid(_) | Outcome::Retry(_) => false,
         })
     };
-    if outcomes.iter().all(accepted) {
+    if outcomes.iter().all(published) {
         StatusCode::OK
+    } else if outcomes.iter().all(accepted) {
+        StatusCode::ACCEPTED
     } else if outcomes
         .iter()
         .all(|outcome| matches!(outcome, Outcome::Retry(_)))
@@ -243,6 +246,12 @@ impl<'a> EventResult<'a> {
                 eventid: known(id),
                 status: "accepted",
                 durability: Some("published"),
+                ..blank
+            },
+            Outcome::Spooled(id) => Self {
+                eventid: known(id),
+                status: "accepted",
+                durability: Some("spooled"),
                 ..blank
             },
             Outcome::Valid(id) => Self {

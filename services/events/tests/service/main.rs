@@ -11,3 +11,4 @@ mod hostile;
 mod lifecycle;
 mod privacy;
 mod reload;
+mod spool;

@@ -33,12 +33,16 @@ fn parts(result: &Result<Vec<Outcome>, Refusal>) -> (u16, Value, Response) {
 
 #[test]
 fn the_status_follows_from_the_outcomes() {
-    use Outcome::{Published, Retry, Valid};
+    use Outcome::{Published, Retry, Spooled, Valid};
     let forbidden = || rejected(Rejection::Forbidden);
     let large = || rejected(Rejection::TooLarge { limit: 1 });
     let cases = [
         (vec![Published(id())], 200, false),
         (vec![Valid(None), Valid(Some(id()))], 200, false),
+        (vec![Published(id()), Spooled(id())], 202, false),
+        (vec![Spooled(id())], 202, false),
+        (vec![Spooled(id()), Retry(id())], 207, true),
+        (vec![Spooled(id()), invalid()], 207, false),
         (vec![Published(id()), invalid()], 207, false),
         (vec![Published(id()), Retry(id())], 207, true),
         (vec![invalid(), Retry(id())], 207, true),
