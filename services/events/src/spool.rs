@@ -297,4 +297,4 @@ fn decode(key: &[u8], value: &[u8]) -> Result<(u64, i64, Record), SpoolError> {
 
 #[cfg(test)]
 #[path = "spool/tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use crate::submission::tests::tickets;
 const LIMIT: u64 = 1 << 20;
 
 /// Records of a client, one a pair of key and line.
-fn records(pairs: &[(&str, &str)]) -> Vec<Record> {
+pub(crate) fn records(pairs: &[(&str, &str)]) -> Vec<Record> {
     let (tickets, _) = tickets(pairs.len());
     pairs
         .iter()
@@ -20,6 +20,11 @@ fn records(pairs: &[(&str, &str)]) -> Vec<Record> {
             owner: Owner::Client(ticket),
         })
         .collect()
+}
+
+/// As it is when its disk has failed.
+pub(crate) fn lose_store(spool: Spool) -> Spool {
+    Spool { store: None, ..spool }
 }
 
 fn open(folder: &Path, limit: u64) -> Spool {
