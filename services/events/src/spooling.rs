@@ -57,7 +57,7 @@ impl Spooling {
         Ok(spooling)
     }
 
-    /// Whether it can be given work. After an error it can only be given some by [`Self::retry`].
+    /// Whether it can be given work. After an error, [`Self::has_failed`] says when to try again.
     pub(crate) fn is_idle(&self) -> bool {
         self.idle.is_some() && !self.failed
     }
