@@ -22,7 +22,7 @@ const SHARDS: &str = "3";
 /// Events a request, as a device that gathers some would send.
 const BATCH: usize = 20;
 /// Between the requests of a client that sends all the time.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(50);
 
 /// Both sides, the credentials, and the multi-call binary with the programs.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Pipeline {
             ("--stream", STREAM),
             ("--bucket", SOURCE_BUCKET),
             ("--flush-interval", "1s"),
-            ("--flush-bytes", "8KiB"),
+            ("--flush-bytes", "64KiB"),
         ];
         self.program("hoard", &flags).await
     }

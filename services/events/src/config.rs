@@ -62,7 +62,7 @@ pub struct Settings {
     #[arg(long, help_heading = "Edge")]
     country_header: Option<HeaderName>,
 
-    /// Origins whose web pages may use the service, such as https://app.example.com, separated by
+    /// Origins whose web pages may use the service, scheme, host and port as browsers write them, separated by
     /// commas, or * for all. Without any, browsers let no page read the answers.
     #[arg(long, value_delimiter = ',', value_parser = parse_origin, help_heading = "Edge")]
     cors_origin: Vec<Origin>,
