@@ -76,7 +76,7 @@ pub(crate) async fn start(
     let kinesis = aws_clients::kinesis(&aws.source.config);
     let source_s3 = aws_clients::s3(&aws.source.config);
 
-    let events = configure_events(clients)?;
+    let events = configure_events(config, clients)?;
     let to_kinesis = kinesis.clone();
     host.start("events", events_admin.listener, |runtime| {
         events::run(events, to_kinesis, public.listener, runtime)
@@ -94,7 +94,7 @@ pub(crate) async fn start(
     Ok(addresses)
 }
 
-fn configure_events(clients: &DemoClients) -> Result<events::Config, clap::Error> {
+fn configure_events(config: &Config, clients: &DemoClients) -> Result<events::Config, clap::Error> {
     configure::<events::Settings>([
         ("--stream", STREAM.into()),
         ("--credentials-file", clients.credentials_file.clone().into()),
@@ -103,6 +103,7 @@ fn configure_events(clients: &DemoClients) -> Result<events::Config, clap::Error
             clients.hash_key_file.clone().into(),
         ),
         ("--country-header", COUNTRY_HEADER.into()),
+        ("--spool-folder", config.data_folder.join("spool").into()),
     ])
 }
 
