@@ -12,6 +12,7 @@ use service_runtime::{
 };
 
 use crate::{
+    attempts::AttemptSettings,
     credentials::{CredentialsFiles, HashKey},
     http::cors::{CorsOrigins, Origin, parse_origin},
     reload::Reloadable,
@@ -56,6 +57,20 @@ pub struct Settings {
     /// How often to look whether these files changed.
     #[arg(long, default_value = "5s", value_parser = parse_duration, help_heading = "Credentials")]
     reload_interval: Duration,
+
+    /// Attempts with wrong credentials that one address may make in a row; beyond it, they are
+    /// answered 429 until it has waited. Right credentials are always let in.
+    #[arg(long, default_value_t = 20, help_heading = "Credentials")]
+    failed_attempts: u32,
+
+    /// How long until an address may fail once more.
+    #[arg(long, default_value = "1s", value_parser = parse_duration, help_heading = "Credentials")]
+    failed_attempts_refill: Duration,
+
+    /// Header in which a trusted edge names the client's address, such as X-Forwarded-For; the last
+    /// address counts. Only set it where nobody can reach the service around that edge.
+    #[arg(long, help_heading = "Edge")]
+    client_address_header: Option<HeaderName>,
 
     /// Header in which a trusted edge names the country, such as CloudFront-Viewer-Country. Only set
     /// it where nobody can reach the service around that edge.
@@ -155,6 +170,8 @@ pub struct Config {
     pub stream: String,
     /// Who may send what.
     pub credentials: Arc<Reloadable<CredentialsFiles>>,
+    /// How often an address may present wrong credentials.
+    pub attempts: AttemptSettings,
     /// How often to look whether the credentials changed.
     pub reload_interval: Duration,
     /// The header in which a trusted edge names the country.
@@ -256,6 +273,11 @@ impl settings::Settings for Settings {
             stream: self.stream,
             credentials: Arc::new(credentials),
             reload_interval: self.reload_interval,
+            attempts: AttemptSettings {
+                burst: self.failed_attempts,
+                refill: self.failed_attempts_refill,
+                address_header: self.client_address_header,
+            },
             country_header: self.country_header,
             cors_origins: CorsOrigins::new(self.cors_origin)
                 .map_err(|problem| InvalidSetting::new("--cors-origin", problem))?,
@@ -367,6 +389,8 @@ impl Settings {
         require(depth, "--max-depth", "must be 1 to 100")?;
         let events = (1..=10_000).contains(&self.max_events);
         require(events, "--max-events", "must be 1 to 10000")?;
+        let attempts = (1..=10_000).contains(&self.failed_attempts);
+        require(attempts, "--failed-attempts", "must be 1 to 10000")?;
         let records = (1..=KINESIS_RECORDS).contains(&self.batch_records);
         require(records, "--batch-records", "must be 1 to 500")?;
         let calls = (1..=1024).contains(&self.put_concurrency);
@@ -388,6 +412,12 @@ impl Settings {
         ] {
             require(!time.is_zero(), flag, "must be more than 0")?;
         }
+        let refill = self.failed_attempts_refill;
+        require(
+            !refill.is_zero() && refill <= Duration::from_secs(3600),
+            "--failed-attempts-refill",
+            "must be more than 0 and at most 1h",
+        )?;
         let linger = self.linger <= Duration::from_secs(1);
         require(linger, "--linger", "must be at most 1s")?;
         require(

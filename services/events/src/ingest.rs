@@ -1,6 +1,6 @@
 //! The order of the stages, for one request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{body::Body, http::HeaderMap, http::HeaderName};
 use event_model::{Catalogue, EventId, EventType};
@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 
 use crate::{
     admission::{Admission, Admitted},
+    attempts::{FailedAttempts, Peer},
     auth::authenticate,
     batch::{Owner, Record},
     config::Limits,
-    credentials::{Client, CredentialsFiles},
+    credentials::{Client, Credentials, CredentialsFiles},
     decode::{Format, decode},
     enrich::{Enriched, Origin},
     http::{
@@ -33,6 +34,7 @@ const RECORD_OVERHEAD: usize = 512;
 
 /// The stages and what they need.
 pub(crate) struct Ingest {
+    pub(crate) attempts: FailedAttempts,
     pub(crate) credentials: Arc<Reloadable<CredentialsFiles>>,
     pub(crate) catalogue: Catalogue,
     pub(crate) limits: Limits,
@@ -75,11 +77,12 @@ impl Ingest {
         &self,
         purpose: Purpose,
         path_type: Option<&str>,
+        peer: Peer,
         headers: &HeaderMap,
         request_body: Body,
     ) -> Result<Vec<Outcome>, Refusal> {
         let credentials = self.credentials.current();
-        let client = authenticate(headers, &credentials)?;
+        let client = self.prove(peer, headers, &credentials)?;
         let path_type = self.authorise(client, path_type)?;
         let format = Format::of(headers)?;
         let encoding = Encoding::of(headers)?;
@@ -112,6 +115,23 @@ impl Ingest {
         let judged: Vec<_> = events.into_iter().map(judge).collect();
         drop(bytes);
         Ok(self.publish(judged, admitted).await)
+    }
+
+    /// Who it is; or a refusal, which says something else once too many attempts from there failed.
+    fn prove<'c>(
+        &self,
+        peer: Peer,
+        headers: &HeaderMap,
+        credentials: &'c Credentials,
+    ) -> Result<&'c Client, Refusal> {
+        authenticate(headers, credentials).map_err(|refusal| {
+            let (address, now) = (self.attempts.address(headers, peer), Instant::now());
+            match self.attempts.check(address, now) {
+                Ok(()) => self.attempts.failed(address, now),
+                Err(limited) => return limited,
+            }
+            refusal
+        })
     }
 
     /// A type in the path can be refused before the body is read.

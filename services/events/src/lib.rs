@@ -13,6 +13,7 @@
 //! - Records of one partition key enter the stream in the order in which they came: see `batch.rs`.
 
 mod admission;
+mod attempts;
 mod auth;
 mod backlog;
 mod batch;
@@ -42,12 +43,14 @@ use aws_sdk_kinesis::Client as Kinesis;
 use service_runtime::{Runtime, tasks::TaskFailure, tasks::Tasks};
 use tokio::net::TcpListener;
 
+pub use attempts::AttemptSettings;
 pub use config::{Config, Limits, PublishSettings, Settings, SpoolSettings};
 pub use http::cors::CorsOrigins;
 pub use spool::SpoolError;
 
 use crate::{
     admission::Admission,
+    attempts::FailedAttempts,
     backlog::{Backlog, Keys},
     http::encoding::Decompressor,
     ingest::Ingest,
@@ -117,6 +120,7 @@ pub async fn run(
     let spool = open_spool(config.spool, &runtime, &metrics)?;
     let (publisher, submissions) = Publisher::new(stream.clone(), config.publish, spool, &metrics);
     let ingest = Arc::new(Ingest {
+        attempts: FailedAttempts::new(config.attempts, Arc::clone(&metrics)),
         credentials: Arc::clone(&config.credentials),
         catalogue: event_model::Catalogue::bundled()?,
         limits: config.limits,

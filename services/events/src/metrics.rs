@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     retry: IntCounter,
     requests: IntCounterVec,
     failed_records: IntCounterVec,
+    failed_attempts: IntCounterVec,
+    failed_attempt_addresses: IntGauge,
     batch_records: Histogram,
     batch_bytes: Histogram,
     /// How long PutRecords calls take.
@@ -81,6 +83,18 @@ impl Metrics {
                 "events_put_failed_records_total",
                 "Records of PutRecords calls that were not taken, by cause; most are sent again.",
                 &["cause"],
+            )?,
+            failed_attempts: counters(
+                registry,
+                "events_failed_attempts_total",
+                "Requests without valid credentials: answered 401, or refused with 429 because too many \
+                 from their address were.",
+                &["outcome"],
+            )?,
+            failed_attempt_addresses: gauge(
+                registry,
+                "events_failed_attempt_addresses",
+                "Addresses whose failed attempts are remembered; at most 65,536.",
             )?,
             batch_records: histogram(
                 registry,
@@ -169,6 +183,9 @@ impl Metrics {
         for code in Rejection::CODES {
             metrics.rejected.with_label_values(&[code]);
         }
+        for outcome in ["answered", "refused"] {
+            metrics.failed_attempts.with_label_values(&[outcome]);
+        }
         Ok(metrics)
     }
 
@@ -192,6 +209,17 @@ impl Metrics {
         self.requests
             .with_label_values(&[route, &status.to_string(), refusal])
             .inc();
+    }
+
+    /// A request proved nobody, or was not looked at because too many before it had not.
+    pub(crate) fn failed_attempt(&self, outcome: &'static str) {
+        self.failed_attempts.with_label_values(&[outcome]).inc();
+    }
+
+    /// So many addresses are remembered for failed attempts.
+    pub(crate) fn addresses(&self, count: usize) {
+        self.failed_attempt_addresses
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Records of a call were not taken.

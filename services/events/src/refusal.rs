@@ -1,6 +1,8 @@
 //! Why a whole request is refused, or one event of it. No HTTP here: [`crate::http`] gives each its
 //! status code, in one place.
 
+use std::time::Duration;
+
 use event_model::{EnvelopeError, EventId, MalformedEvent, SchemaError, SchemaVersion};
 
 /// Why a request as a whole is refused. None of its events was looked at, or none was published.
@@ -9,6 +11,12 @@ pub(crate) enum Refusal {
     /// No credentials, or wrong ones. Which it is, is not said.
     #[error("send a valid key and secret as Basic credentials")]
     Unauthenticated,
+    /// Too many attempts from this address have failed.
+    #[error("too many attempts from this address have failed: wait")]
+    TooManyFailures {
+        /// Until the next attempt is looked at.
+        wait: Duration,
+    },
     /// The type in the path is not in the catalogue.
     #[error("there is no event type of this name: see /v1/schemas")]
     UnknownType,
@@ -67,8 +75,9 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Every code.
-    pub(crate) const CODES: [&'static str; 13] = [
+    pub(crate) const CODES: [&'static str; 14] = [
         "unauthenticated",
+        "too_many_failures",
         "unknown_type",
         "forbidden",
         "not_json",
@@ -87,18 +96,19 @@ impl Refusal {
     pub(crate) fn code(&self) -> &'static str {
         let index = match self {
             Self::Unauthenticated => 0,
-            Self::UnknownType => 1,
-            Self::Forbidden => 2,
-            Self::NotJson { .. } => 3,
-            Self::WrongShape(_) => 4,
-            Self::TooManyEvents { .. } => 5,
-            Self::BodyTooLarge { .. } => 6,
-            Self::MediaType => 7,
-            Self::ContentEncoding => 8,
-            Self::BadEncoding { .. } => 9,
-            Self::BodyTooSlow => 10,
-            Self::BodyCutOff => 11,
-            Self::Overloaded => 12,
+            Self::TooManyFailures { .. } => 1,
+            Self::UnknownType => 2,
+            Self::Forbidden => 3,
+            Self::NotJson { .. } => 4,
+            Self::WrongShape(_) => 5,
+            Self::TooManyEvents { .. } => 6,
+            Self::BodyTooLarge { .. } => 7,
+            Self::MediaType => 8,
+            Self::ContentEncoding => 9,
+            Self::BadEncoding { .. } => 10,
+            Self::BodyTooSlow => 11,
+            Self::BodyCutOff => 12,
+            Self::Overloaded => 13,
         };
         Self::CODES[index]
     }

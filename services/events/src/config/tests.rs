@@ -54,7 +54,7 @@ fn defaults_are_valid() {
 
 #[test]
 fn contradictions_are_refused_by_the_name_of_the_flag() {
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["--stream", ""], "--stream"),
         (&["--stream", "a/b"], "--stream"),
         (&["--max-event-bytes", "10MiB"], "--max-event-bytes"),
@@ -75,6 +75,12 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
         (&["--cors-origin", "https://app.example.com/"], "--cors-origin"),
         (&["--cors-origin", "*,https://app.example.com"], "--cors-origin"),
         (&["--spool-max-bytes", "1"], "--spool-max-bytes"),
+        (&["--failed-attempts", "0"], "--failed-attempts"),
+        (&["--failed-attempts-refill", "0s"], "--failed-attempts-refill"),
+        (
+            &["--client-address-header", "not a header"],
+            "--client-address-header",
+        ),
         (&["--country-header", "not a header"], "--country-header"),
     ];
     for (flags, expected) in cases {

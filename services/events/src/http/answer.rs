@@ -34,6 +34,7 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::BodyCutOff
         | Refusal::BadEncoding { .. } => StatusCode::BAD_REQUEST,
         Refusal::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Refusal::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
         Refusal::UnknownType => StatusCode::NOT_FOUND,
         Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -171,6 +172,10 @@ impl<'a> Answer<'a> {
         let retry = self.results.as_ref().is_some_and(|results| results.retry > 0);
         if retry || self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if let Some(Refusal::TooManyFailures { wait }) = self.refusal {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);

@@ -22,7 +22,7 @@ mod server;
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
@@ -32,6 +32,7 @@ use axum::{
 
 pub(crate) use self::server::Server;
 use crate::{
+    attempts::Peer,
     http::{
         answer::{Answer, plain_problem},
         cors::CorsOrigins,
@@ -64,24 +65,35 @@ pub(crate) fn router(ingest: Arc<Ingest>, origins: &CorsOrigins) -> Router {
     }
 }
 
-async fn events(State(ingest): State<Arc<Ingest>>, headers: HeaderMap, body: Body) -> Response {
-    let result = ingest.ingest(Purpose::Publish, None, &headers, body).await;
+async fn events(
+    State(ingest): State<Arc<Ingest>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let result = ingest.ingest(Purpose::Publish, None, peer, &headers, body).await;
     Answer::new(&result).respond(&ingest.metrics, "/v1/events")
 }
 
 async fn events_of_type(
     State(ingest): State<Arc<Ingest>>,
     Path(event_type): Path<String>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let result = ingest
-        .ingest(Purpose::Publish, Some(&event_type), &headers, body)
+        .ingest(Purpose::Publish, Some(&event_type), peer, &headers, body)
         .await;
     Answer::new(&result).respond(&ingest.metrics, "/v1/events/{eventtype}")
 }
 
-async fn validate(State(ingest): State<Arc<Ingest>>, headers: HeaderMap, body: Body) -> Response {
-    let result = ingest.ingest(Purpose::Validate, None, &headers, body).await;
+async fn validate(
+    State(ingest): State<Arc<Ingest>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let result = ingest.ingest(Purpose::Validate, None, peer, &headers, body).await;
     Answer::new(&result).respond(&ingest.metrics, "/v1/validate")
 }

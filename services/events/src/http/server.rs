@@ -3,10 +3,10 @@
 //! axum's own server has no time-out for a request's head and no bound on connections, so the accept
 //! loop is ours; the protocol is hyper's.
 
-use std::{io, time::Duration};
+use std::{convert::Infallible, io, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, response::Response};
+use hyper::{Request, body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -17,6 +17,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
+use tower::{Service, util::MapRequest};
+
+use crate::attempts::Peer;
 
 /// How long to wait after a connection could not be accepted: usually there are no file descriptors
 /// left, and trying again at once would only burn the processor.
@@ -52,8 +55,12 @@ impl Server {
         loop {
             tokio::select! {
                 accepted = listener.accept(), if open.len() < max_connections => match accepted {
-                    Ok((stream, _)) => {
-                        let service = TowerToHyperService::new(router.clone());
+                    Ok((stream, address)) => {
+                        let with_peer = move |mut request: Request<Incoming>| {
+                            request.extensions_mut().insert(Peer(address));
+                            request
+                        };
+                        let service = TowerToHyperService::new(MapRequest::new(router.clone(), with_peer));
                         open.spawn(connection(stream, protocol.clone(), service, shutdown.clone()));
                     }
                     Err(error) => {
@@ -77,12 +84,14 @@ impl Server {
     }
 }
 
-async fn connection(
+async fn connection<S>(
     stream: TcpStream,
     protocol: http1::Builder,
-    service: TowerToHyperService<Router>,
+    service: TowerToHyperService<S>,
     shutdown: Shutdown,
-) {
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
+{
     // Answers are small and written at once: waiting to fill a segment would only add latency.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");

@@ -2,6 +2,7 @@
 //! with faults injected on the wire.
 
 mod answers;
+mod attempts;
 mod collector;
 mod contract;
 mod cors;
