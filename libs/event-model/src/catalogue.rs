@@ -93,7 +93,7 @@ pub enum CatalogueProblem {
     #[error("must describe an object: \"type\": \"object\" with \"properties\"")]
     NotAnObject,
     /// It lets unknown fields in.
-    #[error("must have \"additionalProperties\": false")]
+    #[error("must have \"additionalProperties\": false and no \"patternProperties\"")]
     Open,
     /// A field's name cannot be a column.
     #[error("field {field}: a name must be 1 to 64 lower-case letters and digits")]
@@ -268,7 +268,9 @@ fn properties(schema: &Value) -> Result<&Map<String, Value>, CatalogueProblem> {
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Err(CatalogueProblem::NotAnObject);
     }
-    if schema.get("additionalProperties") != Some(&Value::Bool(false)) {
+    // A pattern would let names in that no annotation covers.
+    let patterns = schema.get("patternProperties").is_some();
+    if patterns || schema.get("additionalProperties") != Some(&Value::Bool(false)) {
         return Err(CatalogueProblem::Open);
     }
     schema

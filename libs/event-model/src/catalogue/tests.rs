@@ -221,6 +221,10 @@ fn unfit_documents_are_refused_with_what_is_wrong() {
             "must have \"additionalProperties\"",
             set("/additionalProperties", json!({})),
         ),
+        (
+            "no \"patternProperties\"",
+            Box::new(|document| document["patternProperties"] = json!({"^x": {"type": "string"}})),
+        ),
         ("must describe an object", set("/type", json!("array"))),
         ("must describe an object", remove("", "properties")),
         ("must have \"x-producer\"", remove("", "x-producer")),
