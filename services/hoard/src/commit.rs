@@ -22,7 +22,7 @@ use crate::buffer::Cut;
 use crate::cut::{Cause, Span};
 use crate::encode::{Compression, Encoded, crc_to_hex};
 use crate::error::Stopped;
-use crate::layout::{CRC, LAST_SEQUENCE_NUMBER, Layout};
+use crate::layout::{CRC, CutPlace, LAST_SEQUENCE_NUMBER, Layout};
 use crate::metrics::{Conflict, Metrics, Step};
 use crate::retry::{FailedCall, Retry};
 use crate::sequence::{SequenceNumber, ShardId};
@@ -63,7 +63,7 @@ impl Committer {
         let started = Instant::now();
         claim.prepare(pending.clone()).await?;
         let started = self.lap(Step::Prepare, started);
-        self.store_objects(claim.shard(), &span, &pending.objects, &bodies)
+        self.store_objects(claim, &span, &pending.objects, &bodies)
             .await?;
         let started = self.lap(Step::Put, started);
         claim.complete().await?;
@@ -106,16 +106,23 @@ impl Committer {
         (pending, bodies)
     }
 
-    /// Puts the objects of an announced cut; each is durable when this returns.
+    /// Puts the objects of the cut that is announced in `claim`; each is durable when this returns. The
+    /// checkpoint does not move before that, so whoever finishes the cut writes the same link.
     pub async fn store_objects(
         &self,
-        shard: &ShardId,
+        claim: &Claim,
         span: &Span,
         objects: &[PlannedObject],
         bodies: &[Bytes],
     ) -> Result<(), Stopped> {
+        let cut = CutPlace {
+            shard: claim.shard(),
+            after: claim.state().checkpoint.as_ref(),
+            span,
+            objects: objects.len(),
+        };
         for (object, body) in objects.iter().zip(bodies) {
-            let metadata = self.layout.metadata(shard, span, object);
+            let metadata = self.layout.metadata(cut, object);
             self.store_object(object, &span.last, body, &metadata).await?;
             self.metrics.object(object.kind, body.len(), object.bytes);
         }

@@ -23,6 +23,13 @@ pub const CONTENT_TYPE: &str = "application/x-ndjson";
 pub const LAST_SEQUENCE_NUMBER: &str = "last-sequence-number";
 /// Metadata: CRC-64/NVME of the uncompressed lines, 16 hexadecimal digits.
 pub const CRC: &str = "uncompressed-crc64nvme";
+/// Metadata: the last record of the cut before, exclusive, or [`START`]. Sequence numbers are not dense:
+/// this link is what proves that nothing lies between two cuts.
+pub const AFTER_SEQUENCE_NUMBER: &str = "after-sequence-number";
+/// What stands in [`AFTER_SEQUENCE_NUMBER`] of a shard's first cut.
+pub const START: &str = "start";
+/// Metadata: how many objects the cut has, so that none of them can be missing unseen.
+pub const CUT_OBJECTS: &str = "cut-objects";
 
 /// The prefixes that objects of one archive lie under.
 #[derive(Clone, Debug)]
@@ -33,6 +40,19 @@ pub struct Layout {
     pub error_prefix: String,
     /// The stream's name.
     pub stream: String,
+}
+
+/// A cut as each of its objects describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct CutPlace<'a> {
+    /// Its shard.
+    pub shard: &'a ShardId,
+    /// The shard's checkpoint before it, exclusive.
+    pub after: Option<&'a SequenceNumber>,
+    /// Its records.
+    pub span: &'a Span,
+    /// How many objects hold them.
+    pub objects: usize,
 }
 
 impl Layout {
@@ -54,13 +74,17 @@ impl Layout {
     }
 
     /// What is written on an object. The sequence numbers are those of the whole cut, so that the
-    /// ranges of a shard's objects touch without a gap; `record-count` is this object's lines.
-    pub fn metadata(&self, shard: &ShardId, span: &Span, object: &PlannedObject) -> HashMap<String, String> {
+    /// ranges (after, last] of a shard's cuts touch without a gap; `record-count` is this object's lines.
+    pub fn metadata(&self, cut: CutPlace<'_>, object: &PlannedObject) -> HashMap<String, String> {
+        let span = cut.span;
+        let after = cut.after.map_or(START, SequenceNumber::as_str);
         let fields = [
             ("stream", self.stream.clone()),
-            ("shard", shard.to_string()),
+            ("shard", cut.shard.to_string()),
+            (AFTER_SEQUENCE_NUMBER, after.to_owned()),
             ("first-sequence-number", span.first.to_string()),
             (LAST_SEQUENCE_NUMBER, span.last.to_string()),
+            (CUT_OBJECTS, cut.objects.to_string()),
             ("record-count", object.lines.to_string()),
             ("uncompressed-bytes", object.bytes.to_string()),
             (CRC, crc_to_hex(object.crc)),

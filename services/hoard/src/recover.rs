@@ -108,7 +108,7 @@ async fn redo(
         Some(cut) => {
             archive
                 .committer
-                .store_objects(&shard, &cut.span, &objects, &bodies)
+                .store_objects(claim, &cut.span, &objects, &bodies)
                 .await
         }
         None => Ok(()),

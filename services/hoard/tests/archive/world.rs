@@ -298,10 +298,17 @@ impl World {
         records
     }
 
-    /// The predicate: per shard, the lines of the archive in the order of their objects are exactly
-    /// the stream's good records in their order, the error lines exactly the bad ones, and the
-    /// objects' ranges of sequence numbers do not overlap.
+    /// The predicate: the archive holds what the stream does, and each cut names the one before it.
     pub(crate) async fn assert_exact(&self) {
+        let (lines, errors) = (self.objects("raw/").await, self.objects("errors/").await);
+        assert_linked(lines.iter().chain(&errors));
+        self.assert_holds_what_the_stream_does().await;
+    }
+
+    /// Per shard, the lines of the archive in the order of their objects are exactly the stream's good
+    /// records in their order, the error lines exactly the bad ones, and the objects' ranges of
+    /// sequence numbers do not overlap.
+    pub(crate) async fn assert_holds_what_the_stream_does(&self) {
         let mut lines = by_shard(self.objects("raw/").await);
         let mut errors = by_shard(self.objects("errors/").await);
         for shard in self.shard_ids().await {
@@ -419,6 +426,32 @@ fn by_shard(mut objects: Vec<Object>) -> BTreeMap<String, Vec<String>> {
         lines.entry(shard).or_default().extend(object.lines);
     }
     lines
+}
+
+/// Every cut has all its objects, and follows the last record of the cut before it.
+fn assert_linked<'a>(objects: impl Iterator<Item = &'a Object>) {
+    let mut cuts: BTreeMap<(&str, SequenceNumber), Vec<&Object>> = BTreeMap::new();
+    for object in objects {
+        let first = sequence(&object.metadata["first-sequence-number"]);
+        cuts.entry((&object.metadata["shard"], first))
+            .or_default()
+            .push(object);
+    }
+    let mut last_of: HashMap<&str, &str> = HashMap::new();
+    for ((shard, _), objects) in &cuts {
+        let before = last_of.get(shard).copied().unwrap_or("start");
+        for object in objects {
+            let metadata = &object.metadata;
+            assert_eq!(metadata["after-sequence-number"], before, "{}", object.key);
+            assert_eq!(
+                metadata["cut-objects"],
+                objects.len().to_string(),
+                "{}",
+                object.key
+            );
+            last_of.insert(shard, &metadata["last-sequence-number"]);
+        }
+    }
 }
 
 fn is_object(data: &[u8]) -> bool {
