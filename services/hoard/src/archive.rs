@@ -5,6 +5,7 @@ use service_runtime::Shutdown;
 
 use crate::budget::Budget;
 use crate::buffer::Buffer;
+use crate::claim::Claim;
 use crate::commit::Committer;
 use crate::config::Config;
 use crate::error::Stopped;
@@ -12,7 +13,6 @@ use crate::metrics::Metrics;
 use crate::read::Reader;
 use crate::sequence::ShardId;
 use crate::start::Origin;
-use crate::state::Claim;
 
 /// Everything that archiving a shard needs and that is not the shard's own.
 pub struct Archive {

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use crate::cut::{Cause, Limits, Span};
 use crate::encode::{Compression, Encoded, Encoder};
 use crate::line::{self, BadRecord};
+use crate::pending::Kind;
 use crate::record::Record;
 use crate::sequence::ShardId;
-use crate::state::Kind;
 
 /// What has been read of one shard since its last cut.
 pub struct Buffer {

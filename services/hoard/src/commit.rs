@@ -19,15 +19,16 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::buffer::Cut;
+use crate::claim::Claim;
 use crate::cut::{Cause, Span};
 use crate::encode::{Compression, Encoded, crc_to_hex};
 use crate::error::Stopped;
 use crate::layout::{CRC, CutPlace, LAST_SEQUENCE_NUMBER, Layout};
 use crate::metrics::{Conflict, Metrics, Step};
+use crate::pending::{Kind, Pending, PlannedObject};
 use crate::retry::{FailedCall, Retry};
 use crate::sequence::{SequenceNumber, ShardId};
 use crate::start;
-use crate::state::{Claim, Kind, Pending, PlannedObject};
 use crate::store::{Put, Store};
 
 /// Commits cuts of any shard.

@@ -13,9 +13,9 @@ use std::collections::HashMap;
 
 use crate::cut::Span;
 use crate::encode::{Compression, crc_to_hex};
+use crate::pending::{Kind, PlannedObject};
 use crate::record::Day;
 use crate::sequence::{SequenceNumber, ShardId};
-use crate::state::{Kind, PlannedObject};
 
 /// The media type of JSON lines (<https://github.com/ndjson/ndjson-spec>).
 pub const CONTENT_TYPE: &str = "application/x-ndjson";

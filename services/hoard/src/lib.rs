@@ -14,7 +14,7 @@
 //! | [`layout`] | keys and metadata |
 //! | [`commit`] | prepare → put → checkpoint |
 //! | [`recover`] | finishes a cut that was prepared before a crash |
-//! | [`state`], [`store`] | compare-and-swap in the bucket |
+//! | [`claim`], [`state`], [`pending`], [`store`] | compare-and-swap in the bucket |
 //! | [`budget`] | one memory budget for all shards |
 //!
 //! There is no database: what S3 and Kinesis cannot give back is not kept.
@@ -22,6 +22,7 @@
 pub mod archive;
 pub mod budget;
 pub mod buffer;
+pub mod claim;
 pub mod commit;
 pub mod config;
 pub mod cut;
@@ -30,6 +31,7 @@ pub mod error;
 pub mod layout;
 pub mod line;
 pub mod metrics;
+pub mod pending;
 pub mod pipeline;
 pub mod read;
 pub mod record;

@@ -13,8 +13,8 @@ use prometheus::{
 
 use crate::cut::Cause;
 use crate::line::BadRecord;
+use crate::pending::Kind;
 use crate::sequence::ShardId;
-use crate::state::Kind;
 
 /// A step of the way from the stream to the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

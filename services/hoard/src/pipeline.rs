@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use crate::archive::Archive;
 use crate::budget::{Allowance, Lease, READ_ALLOWANCE};
 use crate::buffer::Buffer;
+use crate::claim::Claim;
 use crate::cut::Cause;
 use crate::error::Stopped;
 use crate::read::{Batch, Reader};
 use crate::recover;
 use crate::sequence::ShardId;
-use crate::state::Claim;
 
 /// So many bytes of records are encoded before other tasks get their turn: about a millisecond.
 const BYTES_PER_TURN: usize = 64 * 1024;

@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use crate::archive::Archive;
 use crate::budget::READ_ALLOWANCE;
 use crate::buffer::{Buffer, Cut};
+use crate::claim::Claim;
 use crate::commit::{Committer, Stored};
 use crate::cut::Limits;
 use crate::encode::ENCODER_OVERHEAD_BYTES;
 use crate::error::Stopped;
 use crate::metrics::Conflict;
-use crate::state::{Claim, Pending, PlannedObject};
+use crate::pending::{Pending, PlannedObject};
 
 /// So many up-to-date answers without a record end the wait for records that should be there.
 const EMPTY_ANSWERS_MAX: u32 = 10;
