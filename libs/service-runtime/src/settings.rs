@@ -110,6 +110,20 @@ pub(crate) fn parse<S: Settings>(
     S::from_arg_matches(&command.try_get_matches_from_mut(args)?).map_err(|error| error.format(&mut command))
 }
 
+/// The checked configuration of a command of a program: its settings are parsed and checked as the
+/// program's own are. The error is ready to print.
+///
+/// # Errors
+/// A setting is missing, unknown or contradictory.
+pub fn config<S: Settings>(
+    args: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<S::Config, clap::Error> {
+    parse::<S>(args, variables)?
+        .validate()
+        .map_err(|invalid| invalid_setting::<S>(&invalid))
+}
+
 /// The configuration that these arguments give, for a program that hosts the service, and for tests:
 /// the same flags, defaults and checks as the service's own program, but no environment.
 ///

@@ -16,6 +16,8 @@
 //! | [`recover`] | finishes a cut that was prepared before a crash |
 //! | [`claim`], [`state`], [`pending`], [`store`] | compare-and-swap in the bucket |
 //! | [`budget`] | one memory budget for all shards |
+//! | [`command`] | what the program does beside the service |
+//! | [`verify`] | proves from the bucket that days of the archive are whole |
 //!
 //! There is no database: what S3 and Kinesis cannot give back is not kept.
 
@@ -23,6 +25,7 @@ pub mod archive;
 pub mod budget;
 pub mod buffer;
 pub mod claim;
+pub mod command;
 pub mod commit;
 pub mod config;
 pub mod cut;
@@ -43,6 +46,7 @@ pub mod shards;
 pub mod start;
 pub mod state;
 pub mod store;
+pub mod verify;
 
 use service_runtime::Runtime;
 

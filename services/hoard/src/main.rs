@@ -1,5 +1,6 @@
-//! The program: see the library.
+//! The `hoard` program: the service, and commands beside it.
 
 fn main() -> std::process::ExitCode {
-    service_runtime::program::main::<hoard::Settings, _, _>(hoard::serve)
+    hoard::command::run(std::env::args_os())
+        .unwrap_or_else(|| service_runtime::program::main::<hoard::Settings, _, _>(hoard::serve))
 }

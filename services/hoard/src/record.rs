@@ -52,7 +52,7 @@ impl Arrival {
 
     /// Checked when it was made; a state file that was edited by hand can still hold nonsense, which
     /// then reads as 1970 rather than ending the program.
-    fn timestamp(self) -> Timestamp {
+    pub(crate) fn timestamp(self) -> Timestamp {
         Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }

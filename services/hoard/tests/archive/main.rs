@@ -7,5 +7,6 @@ mod end_to_end;
 mod reading;
 mod refusals;
 mod resharding;
+mod verify;
 mod world;
 mod zombies;

@@ -93,6 +93,17 @@ impl World {
         self.cloud.faults()
     }
 
+    /// What a program needs to find this world.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let account = self.cloud.account();
+        vec![
+            ("AWS_ENDPOINT_URL", self.cloud.endpoint_url()),
+            ("AWS_REGION", account.region.clone()),
+            ("AWS_ACCESS_KEY_ID", account.access_key_id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", account.secret_access_key.clone()),
+        ]
+    }
+
     /// Settings in a hurry; the validation's floors are for a service that costs money.
     pub(crate) fn config(&self) -> Config {
         Config {

@@ -1,0 +1,121 @@
+//! `hoard verify …`: which days, and how the result is shown.
+
+use clap::Parser;
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use service_runtime::settings::{InvalidSetting, RuntimeSettings};
+
+use super::{Failed, print};
+use crate::config::Settings;
+use crate::verify::{self, Plan, folders::Folders, progress::Progress};
+
+/// Proves from the bucket that days of the archive are whole: per shard, cuts touch end to end up to
+/// the checkpoint; per object, lines, size, CRC-64/NVME, line ends and day are those announced.
+#[derive(Parser, Clone, Debug)]
+#[command(about, long_about = None)]
+pub(super) struct Verify {
+    /// One day, as YYYY-MM-DD, or today or yesterday (UTC).
+    #[arg(long, value_parser = parse_day, conflicts_with_all = ["from", "to"], help_heading = "Verification")]
+    day: Option<Date>,
+
+    /// The first of several days.
+    #[arg(long, value_parser = parse_day, requires = "to", help_heading = "Verification")]
+    from: Option<Date>,
+
+    /// The last of them, inclusive.
+    #[arg(long, value_parser = parse_day, requires = "from", help_heading = "Verification")]
+    to: Option<Date>,
+
+    /// Looks at metadata only and reads no content.
+    #[arg(long, help_heading = "Verification")]
+    quick: bool,
+
+    /// Prints one JSON object.
+    #[arg(long, help_heading = "Verification")]
+    json: bool,
+
+    /// Shows progress on standard error also where that is no terminal.
+    #[arg(long, help_heading = "Verification")]
+    progress: bool,
+
+    /// How many objects are read at a time.
+    #[arg(long, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Verification")]
+    concurrency: u16,
+
+    #[command(flatten)]
+    service: Settings,
+}
+
+/// What was asked for.
+pub(super) struct Asked {
+    plan: Plan,
+    json: bool,
+    progress: bool,
+}
+
+impl service_runtime::settings::Settings for Verify {
+    const NAME: &'static str = "hoard verify";
+    const ENV_PREFIX: &'static str = Settings::ENV_PREFIX;
+    const ADMIN_LISTEN: &'static str = Settings::ADMIN_LISTEN;
+    type Config = Asked;
+
+    fn runtime(&self) -> &RuntimeSettings {
+        self.service.runtime()
+    }
+
+    fn validate(self) -> Result<Asked, InvalidSetting> {
+        let (from, to) = match (self.day, self.from, self.to) {
+            (Some(day), _, _) => (day, day),
+            (None, Some(from), Some(to)) if from <= to => (from, to),
+            (None, Some(_), Some(_)) => return Err(InvalidSetting::new("--to", "must not be before --from")),
+            _ => return Err(InvalidSetting::new("--day", "or --from and --to must be given")),
+        };
+        let config = self.service.validate()?;
+        Ok(Asked {
+            plan: Plan {
+                folders: Folders::new(&config),
+                state_folder: format!("{}{}/", config.state_prefix, config.stream),
+                bucket: config.bucket,
+                stream: config.stream,
+                from,
+                to,
+                today: today().saturating_add(1.day()),
+                is_quick: self.quick,
+                concurrency: self.concurrency.into(),
+            },
+            json: self.json,
+            progress: self.progress,
+        })
+    }
+}
+
+/// Verifies and prints; `true` when all is well.
+pub(super) async fn run(asked: Asked) -> Result<bool, Failed> {
+    let aws = aws_clients::load(&aws_clients::Endpoint::default()).await;
+    let progress = Progress::default();
+    let work = verify::run(aws_clients::s3(&aws), &asked.plan, &progress);
+    let report = progress.show(asked.progress, work).await;
+    let report = report.map_err(|error| Failed::because(&error))?;
+    let text = if asked.json {
+        let json = serde_json::to_string(&report).map_err(|error| Failed::because(&error))?;
+        format!("{json}\n")
+    } else {
+        report.to_string()
+    };
+    print(&text)?;
+    Ok(report.whole)
+}
+
+fn today() -> Date {
+    Timestamp::now().to_zoned_datetime(TimeZone::UTC).date()
+}
+
+fn parse_day(text: &str) -> Result<Date, String> {
+    match text {
+        "today" => Ok(today()),
+        "yesterday" => Ok(today().saturating_sub(1.day())),
+        _ => text
+            .parse()
+            .map_err(|_| "write a day such as 2026-01-31, or today or yesterday".to_owned()),
+    }
+}
