@@ -1,10 +1,12 @@
 //! What all shards of one archive share.
 
+use std::sync::Arc;
+
 use aws_sdk_kinesis::Client;
 use service_runtime::Shutdown;
 
 use crate::budget::Budget;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Form};
 use crate::claim::Claim;
 use crate::commit::Committer;
 use crate::config::Config;
@@ -56,11 +58,10 @@ impl Archive {
 
     /// An empty buffer for the shard.
     pub fn buffer(&self, shard: &ShardId) -> Buffer {
-        Buffer::new(
-            &self.config.stream,
-            shard.clone(),
-            self.config.limits,
-            self.config.compression,
-        )
+        let form = Form {
+            layout: Arc::clone(&self.config.layout),
+            compression: self.config.compression,
+        };
+        Buffer::new(shard.clone(), self.config.limits, form)
     }
 }

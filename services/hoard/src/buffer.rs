@@ -1,32 +1,48 @@
 //! The open cut of one shard: its span and the objects it is becoming.
 //!
-//! Every record that is pushed goes into exactly one object of exactly one cut: the lines, or the
-//! error lines beside them.
+//! Every record that is pushed goes into exactly one cut, and each of its lines into exactly one object
+//! of it: that of its partition, or the error lines beside them. Which one is a function of the record
+//! and of the settings alone.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::cut::{Cause, Limits, Span};
+use crate::cut::{Cause, Limits, Size, Span};
 use crate::encode::{Compression, Encoded, Encoder};
+use crate::error_line::{Source, error_line};
+use crate::layout::Layout;
 use crate::line::{self, BadRecord};
 use crate::pending::Kind;
+use crate::prefix::Partition;
 use crate::record::Record;
 use crate::sequence::ShardId;
 
+/// What decides how records become objects. Announced with each cut, so that it is finished under the
+/// settings under which it was begun.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// Keys, periods and partitions.
+    pub layout: Arc<Layout>,
+    /// How objects are compressed.
+    pub compression: Compression,
+}
+
 /// What has been read of one shard since its last cut.
 pub struct Buffer {
-    stream: String,
     shard: ShardId,
     limits: Limits,
-    compression: Compression,
+    form: Form,
     open: Option<Open>,
 }
 
 struct Open {
     span: Span,
-    lines: Option<Encoder>,
+    lines: BTreeMap<Partition, Encoder>,
     errors: Option<Encoder>,
+    size: Size,
 }
 
 /// A cut: a run of records and the objects that hold all of them.
@@ -34,64 +50,77 @@ struct Open {
 pub struct Cut {
     /// Which records.
     pub span: Span,
-    /// Their lines; at least one object, at most one of each kind.
-    pub objects: Vec<(Kind, Encoded)>,
+    /// Their lines: at least one object, ordered by partition, error lines last.
+    pub objects: Vec<CutObject>,
+    /// Under which settings.
+    pub form: Form,
+}
+
+/// One object of a cut.
+#[derive(Clone, Debug)]
+pub struct CutObject {
+    /// What it holds.
+    pub kind: Kind,
+    /// Whose lines.
+    pub partition: Partition,
+    /// The lines.
+    pub encoded: Encoded,
 }
 
 impl Buffer {
     /// An empty buffer.
-    pub fn new(stream: &str, shard: ShardId, limits: Limits, compression: Compression) -> Self {
+    pub fn new(shard: ShardId, limits: Limits, form: Form) -> Self {
         Self {
-            stream: stream.to_owned(),
             shard,
             limits,
-            compression,
+            form,
             open: None,
         }
     }
 
     /// Whether what is held must be cut before `record` may be pushed.
     pub fn ends_before(&self, record: &Record) -> Option<Cause> {
-        self.open.as_ref()?.span.ends_before(record)
+        let open = self.open.as_ref()?;
+        open.span.ends_before(self.form.layout.period(record.arrival))
     }
 
     /// Takes the next record of the shard. What is wrong with it, if anything, is in its error line
     /// already and returned to be counted.
     pub fn push(&mut self, record: &Record, now: Instant) -> io::Result<Result<(), BadRecord>> {
+        let layout = &self.form.layout;
         let open = match &mut self.open {
             Some(open) => {
                 open.span.extend(record);
                 open
             }
             None => self.open.insert(Open {
-                span: Span::open(record, now),
-                lines: None,
+                span: Span::open(record, layout.period(record.arrival), now),
+                lines: BTreeMap::new(),
                 errors: None,
+                size: Size::default(),
             }),
         };
-        let compression = self.compression;
-        match line::json_line(&record.data) {
-            Ok(line) => {
-                open.lines
-                    .get_or_insert_with(|| Encoder::new(compression))
-                    .push(&line)?;
+        let compression = self.form.compression;
+        match line::json_line(&record.data, layout.prefix.fields()) {
+            Ok((line, partition)) => {
+                open.push_line(partition, &line, compression)?;
                 Ok(Ok(()))
             }
             Err(reason) => {
-                let line = line::error_line(reason, &self.stream, &self.shard, record)?;
-                open.errors
-                    .get_or_insert_with(|| Encoder::new(compression))
-                    .push(&line)?;
+                let source = Source {
+                    stream: &layout.stream,
+                    shard: &self.shard,
+                };
+                let line = error_line(reason, &source, record, &record.data, None)?;
+                open.push_error(&line, compression)?;
                 Ok(Err(reason))
             }
         }
     }
 
-    /// Whether what is held has reached the flush size.
+    /// Whether what is held has reached a limit.
     pub fn is_full(&self) -> Option<Cause> {
-        let open = self.open.as_ref()?;
-        let bytes = open.encoders().map(Encoder::bytes).sum();
-        open.span.is_full(bytes, &self.limits)
+        self.open.as_ref()?.size.is_full(&self.limits)
     }
 
     /// When what is held must be cut for its age; `None` while nothing is held.
@@ -101,11 +130,7 @@ impl Buffer {
 
     /// Memory that is held, in bytes.
     pub fn footprint(&self) -> usize {
-        self.open
-            .iter()
-            .flat_map(Open::encoders)
-            .map(Encoder::footprint)
-            .sum()
+        self.open.as_ref().map_or(0, Open::footprint)
     }
 
     /// Takes everything as one cut; `None` when nothing is held.
@@ -113,22 +138,46 @@ impl Buffer {
         let Some(open) = self.open.take() else {
             return Ok(None);
         };
-        let mut objects = Vec::with_capacity(2);
-        for (kind, encoder) in [(Kind::Lines, open.lines), (Kind::Errors, open.errors)] {
-            if let Some(encoder) = encoder {
-                objects.push((kind, encoder.finish()?));
-            }
-        }
+        let lines = open.lines.into_iter();
+        let lines = lines.map(|(partition, encoder)| (Kind::Lines, partition, encoder));
+        let errors = open.errors.into_iter();
+        let errors = errors.map(|encoder| (Kind::Errors, Partition::default(), encoder));
+        let objects = lines.chain(errors).map(|(kind, partition, encoder)| {
+            Ok(CutObject {
+                kind,
+                partition,
+                encoded: encoder.finish()?,
+            })
+        });
         Ok(Some(Cut {
             span: open.span,
-            objects,
+            objects: objects.collect::<io::Result<_>>()?,
+            form: self.form.clone(),
         }))
     }
 }
 
 impl Open {
-    fn encoders(&self) -> impl Iterator<Item = &Encoder> {
-        self.lines.iter().chain(&self.errors)
+    fn push_line(&mut self, partition: Partition, line: &[u8], compression: Compression) -> io::Result<()> {
+        let encoder = self.lines.entry(partition);
+        let encoder = encoder.or_insert_with(|| Encoder::new(compression));
+        self.size.bytes += line.len() as u64 + 1;
+        self.size.stored_bytes += encoder.push(line)? as u64;
+        self.size.partitions = self.lines.len();
+        Ok(())
+    }
+
+    fn push_error(&mut self, line: &[u8], compression: Compression) -> io::Result<()> {
+        let encoder = self.errors.get_or_insert_with(|| Encoder::new(compression));
+        self.size.bytes += line.len() as u64 + 1;
+        self.size.stored_bytes += encoder.push(line)? as u64;
+        Ok(())
+    }
+
+    fn footprint(&self) -> usize {
+        let lines = self.lines.iter();
+        let lines = lines.map(|(partition, encoder)| partition.bytes() + encoder.footprint());
+        lines.sum::<usize>() + self.errors.as_ref().map_or(0, Encoder::footprint)
     }
 }
 

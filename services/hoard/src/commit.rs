@@ -16,30 +16,32 @@ use std::time::Instant;
 
 use aws_clients::Failure;
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
-use crate::buffer::Cut;
+use crate::buffer::{Cut, CutObject};
 use crate::claim::Claim;
-use crate::cut::{Cause, Span};
-use crate::encode::{Compression, Encoded, crc_to_hex};
+use crate::cut::Cause;
+use crate::encode::crc_to_hex;
 use crate::error::Stopped;
 use crate::layout::{CRC, CutPlace, LAST_SEQUENCE_NUMBER, Layout};
 use crate::metrics::{Conflict, Metrics, Step};
-use crate::pending::{Kind, Pending, PlannedObject};
+use crate::pending::{Pending, PlannedObject};
 use crate::retry::{FailedCall, Retry};
 use crate::sequence::{SequenceNumber, ShardId};
 use crate::start;
 use crate::store::{Put, Store};
+
+/// So many objects of one cut are put or looked at at a time.
+pub const OBJECTS_AT_ONCE: usize = 8;
 
 /// Commits cuts of any shard.
 #[derive(Clone)]
 pub struct Committer {
     /// Where to.
     pub store: Store,
-    /// Under which keys.
-    pub layout: Layout,
-    /// How new objects are compressed.
-    pub compression: Compression,
     /// What it shows.
     pub metrics: Metrics,
 }
@@ -58,20 +60,18 @@ pub enum Stored {
 impl Committer {
     /// Commits `cut`, which follows the checkpoint of `claim`.
     pub async fn commit(&self, claim: &mut Claim, cut: Cut, cause: Cause) -> Result<(), Stopped> {
-        let Cut { span, objects } = cut;
-        let (pending, bodies) = self.plan(claim.shard(), &span, objects);
+        let (pending, bodies) = plan(claim.shard(), cut);
 
         let started = Instant::now();
         claim.prepare(pending.clone()).await?;
         let started = self.lap(Step::Prepare, started);
-        self.store_objects(claim, &span, &pending.objects, &bodies)
-            .await?;
+        self.store_objects(claim, &pending, &bodies).await?;
         let started = self.lap(Step::Put, started);
         claim.complete().await?;
         self.lap(Step::Checkpoint, started);
 
-        let freshness = start::now().as_millis() - span.first_arrival.as_millis();
-        self.metrics.cut(cause, span.records, freshness);
+        let freshness = start::now().as_millis() - pending.first_arrival.as_millis();
+        self.metrics.cut(cause, pending.records, freshness);
         for object in &pending.objects {
             tracing::info!(
                 key = object.key,
@@ -84,53 +84,37 @@ impl Committer {
         Ok(())
     }
 
-    /// Names the objects of a cut.
-    pub fn plan(&self, shard: &ShardId, span: &Span, objects: Vec<(Kind, Encoded)>) -> (Pending, Vec<Bytes>) {
-        let (planned, bodies) = objects
-            .into_iter()
-            .map(|(kind, encoded)| {
-                let key = self
-                    .layout
-                    .key(kind, span.day, shard, &span.first, self.compression);
-                (PlannedObject::new(kind, key, &encoded), encoded.body)
-            })
-            .unzip();
-        let pending = Pending {
-            id: Uuid::new_v4(),
-            first: span.first.clone(),
-            last: span.last.clone(),
-            records: span.records,
-            first_arrival: span.first_arrival,
-            compression: self.compression,
-            objects: planned,
-        };
-        (pending, bodies)
-    }
-
-    /// Puts the objects of the cut that is announced in `claim`; each is durable when this returns. The
+    /// Puts the objects of `cut`, which is announced in `claim`; each is durable when this returns. The
     /// checkpoint does not move before that, so whoever finishes the cut writes the same link.
-    pub async fn store_objects(
-        &self,
-        claim: &Claim,
-        span: &Span,
-        objects: &[PlannedObject],
-        bodies: &[Bytes],
-    ) -> Result<(), Stopped> {
-        let cut = CutPlace {
+    pub async fn store_objects(&self, claim: &Claim, cut: &Pending, bodies: &[Bytes]) -> Result<(), Stopped> {
+        let place = CutPlace {
             shard: claim.shard(),
             after: claim.state().checkpoint.as_ref(),
-            span,
-            objects: objects.len(),
+            cut,
         };
-        for (object, body) in objects.iter().zip(bodies) {
-            let metadata = self.layout.metadata(cut, object);
-            self.store_object(object, &span.last, body, &metadata).await?;
-            self.metrics.object(object.kind, body.len(), object.bytes);
-        }
-        Ok(())
+        let puts: Vec<BoxFuture<'_, _>> = cut
+            .objects
+            .iter()
+            .zip(bodies)
+            .map(|(object, body)| self.store_object(place, object, body).boxed())
+            .collect();
+        let puts = stream::iter(puts).buffer_unordered(OBJECTS_AT_ONCE);
+        puts.try_collect().await
     }
 
     async fn store_object(
+        &self,
+        place: CutPlace<'_>,
+        object: &PlannedObject,
+        body: &Bytes,
+    ) -> Result<(), Stopped> {
+        self.put_or_recognise(object, &place.cut.last, body, &Layout::metadata(place, object))
+            .await?;
+        self.metrics.object(object.kind, body.len(), object.bytes);
+        Ok(())
+    }
+
+    async fn put_or_recognise(
         &self,
         object: &PlannedObject,
         last: &SequenceNumber,
@@ -180,16 +164,47 @@ impl Committer {
     }
 }
 
-impl PlannedObject {
-    /// What is announced of an object that is encoded.
-    fn new(kind: Kind, key: String, encoded: &Encoded) -> Self {
-        Self {
-            kind,
-            key,
-            lines: encoded.lines,
-            bytes: encoded.bytes,
-            stored_bytes: encoded.body.len() as u64,
-            crc: encoded.crc,
-        }
-    }
+/// Names the objects of a cut.
+pub fn plan(shard: &ShardId, cut: Cut) -> (Pending, Vec<Bytes>) {
+    let Cut { span, objects, form } = cut;
+    let (planned, bodies) = objects
+        .into_iter()
+        .map(|object| {
+            let CutObject {
+                kind,
+                partition,
+                encoded,
+            } = object;
+            let key = form.layout.key(
+                (kind, &partition),
+                span.period,
+                shard,
+                &span.first,
+                form.compression,
+            );
+            let planned = PlannedObject {
+                kind,
+                partition,
+                key,
+                lines: encoded.lines,
+                bytes: encoded.bytes,
+                stored_bytes: encoded.body.len() as u64,
+                crc: encoded.crc,
+            };
+            (planned, encoded.body)
+        })
+        .unzip();
+    let pending = Pending {
+        id: Uuid::new_v4(),
+        first: span.first,
+        last: span.last,
+        records: span.records,
+        first_arrival: span.first_arrival,
+        last_arrival: span.last_arrival,
+        period: span.period,
+        compression: form.compression,
+        layout: form.layout.as_ref().clone(),
+        objects: planned,
+    };
+    (pending, bodies)
 }

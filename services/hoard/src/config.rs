@@ -1,7 +1,9 @@
 //! Settings as flags and variables, and the configuration that they become once they are checked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_s3::types::StorageClass;
 use clap::{Parser, ValueEnum};
 use jiff::Timestamp;
 use service_runtime::settings::{self, InvalidSetting, RuntimeSettings};
@@ -10,9 +12,13 @@ use service_runtime::units::{parse_bytes, parse_duration};
 use crate::budget::READ_ALLOWANCE;
 use crate::cut::Limits;
 use crate::encode::Compression;
+use crate::layout::Layout;
+use crate::period::Zone;
+use crate::prefix::Prefix;
 use crate::read::Pace;
 use crate::record::Arrival;
 use crate::start::StartPosition;
+use crate::store::ObjectOptions;
 
 /// The least that a size setting may be.
 const FLUSH_BYTES_MIN: u64 = 1024;
@@ -20,11 +26,15 @@ const FLUSH_BYTES_MIN: u64 = 1024;
 const FLUSH_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Five GetRecords calls a second and shard.
 const POLL_INTERVAL_MIN: Duration = Duration::from_millis(200);
-/// An S3 key has at most 1,024 bytes; date, stream, shard and sequence number take up to 420 of them.
-const PREFIX_BYTES_MAX: usize = 512;
-/// zlib-rs, one core, JSON logs: level 1 174 MB/s at ratio 2.6, 3 81 MB/s at 3.9, 6 44 MB/s at 4.3.
-/// Beyond 3 each per cent of size costs several of CPU.
-const GZIP_LEVEL_DEFAULT: u32 = 3;
+/// The longest state prefix, in bytes: an S3 key has at most 1,024, stream and shard take up to 262.
+const STATE_PREFIX_BYTES_MAX: usize = 512;
+/// Everything that a cut writes is announced in one small object, a few hundred bytes each.
+const PARTITIONS_MAX: usize = 500;
+/// A KMS key's id, alias or ARN, in bytes.
+const KMS_KEY_ID_BYTES_MAX: usize = 2048;
+/// docs/benchmarks.md has the table that these were chosen from.
+const GZIP_LEVEL_DEFAULT: u32 = 4;
+const ZSTD_LEVEL_DEFAULT: u32 = 3;
 
 /// Archives a Kinesis stream in S3 as JSON lines, each record exactly once.
 #[derive(Parser, Clone, Debug)]
@@ -55,13 +65,20 @@ pub struct Settings {
     #[arg(long, help_heading = "Destination")]
     pub bucket: String,
 
-    /// What stands before YYYY/MM/DD/ in keys.
+    /// What keys begin with. YYYY/MM/DD/ follows unless it names the date itself:
+    /// raw/dt=!{timestamp:yyyy-MM-dd}/ (yyyy, MM, dd, HH). !{partitionKey:partnerid} stands for that
+    /// field of each line, and each value gets objects of its own.
     #[arg(long, default_value = "", help_heading = "Destination")]
-    pub prefix: String,
+    pub prefix: Prefix,
 
-    /// The same for records that are not one JSON object.
+    /// The same for records that are not one JSON object or have no partition; without partition
+    /// keys, but with !{firehose:error-output-type}.
     #[arg(long, default_value = "errors/", help_heading = "Destination")]
-    pub error_prefix: String,
+    pub error_prefix: Prefix,
+
+    /// By whose clock days begin and end: an IANA name such as Asia/Shanghai.
+    #[arg(long, default_value = "UTC", help_heading = "Destination")]
+    pub time_zone: Zone,
 
     /// Where the state of shards lies; query engines skip names that begin with an underscore.
     #[arg(long, default_value = "_hoard/", help_heading = "Destination")]
@@ -71,17 +88,35 @@ pub struct Settings {
     #[arg(long, value_enum, default_value = "gzip", help_heading = "Destination")]
     pub compression: CompressionName,
 
-    /// 1 (fast) to 9 (small); 3 unless set.
+    /// 1 (fast) to 12 (small) for gzip, 4 unless set; 1 to 19 for zstd, 3 unless set.
     #[arg(long, help_heading = "Destination")]
     pub compression_level: Option<u32>,
+
+    /// The KMS key that everything written is encrypted under (SSE-KMS with a bucket key); the
+    /// bucket's default encryption unless set.
+    #[arg(long, help_heading = "Destination")]
+    pub kms_key_id: Option<String>,
+
+    /// The storage class of objects; the bucket's default unless set.
+    #[arg(long, value_enum, help_heading = "Destination")]
+    pub storage_class: Option<StorageClassName>,
 
     /// A cut ends when its lines reach this size before compression.
     #[arg(long, default_value = "64MiB", value_parser = parse_bytes, help_heading = "Cuts")]
     pub flush_bytes: u64,
 
+    /// A cut ends when its objects reach this size after compression; not counted unless set.
+    #[arg(long, value_parser = parse_bytes, help_heading = "Cuts")]
+    pub flush_stored_bytes: Option<u64>,
+
     /// A cut ends when its first record has been held for this long.
     #[arg(long, default_value = "60s", value_parser = parse_duration, help_heading = "Cuts")]
     pub flush_interval: Duration,
+
+    /// A cut ends when its lines belong to more partitions than this; also how many the lines of one
+    /// record may belong to.
+    #[arg(long, default_value_t = 100, help_heading = "Cuts")]
+    pub max_partitions: usize,
 
     /// Memory for all buffers and reads in flight. When it is spent, the largest buffer is cut and
     /// reading waits.
@@ -98,8 +133,26 @@ pub struct Settings {
 pub enum CompressionName {
     /// `.jsonl.gz`
     Gzip,
+    /// `.jsonl.zst`
+    Zstd,
     /// `.jsonl`
     None,
+}
+
+/// The storage classes whose objects can be read at once: an archive that must be restored first can be
+/// neither queried nor copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StorageClassName {
+    /// `STANDARD`
+    Standard,
+    /// `STANDARD_IA`
+    StandardIa,
+    /// `ONEZONE_IA`
+    OnezoneIa,
+    /// `INTELLIGENT_TIERING`
+    IntelligentTiering,
+    /// `GLACIER_IR`
+    GlacierIr,
 }
 
 /// Settings that have been checked, alone and against each other.
@@ -109,10 +162,8 @@ pub struct Config {
     pub stream: String,
     /// The bucket's name.
     pub bucket: String,
-    /// Before the date in the keys of lines.
-    pub prefix: String,
-    /// Before the date in the keys of error lines.
-    pub error_prefix: String,
+    /// Where objects lie.
+    pub layout: Arc<Layout>,
     /// Before the stream's name in the keys of states.
     pub state_prefix: String,
     /// Where a new archive begins.
@@ -121,6 +172,8 @@ pub struct Config {
     pub limits: Limits,
     /// How objects are compressed.
     pub compression: Compression,
+    /// How S3 keeps them.
+    pub object_options: ObjectOptions,
     /// Bytes for all shards.
     pub memory_budget: u64,
     /// How often a shard is asked.
@@ -146,16 +199,19 @@ impl settings::Settings for Settings {
         check_pace(&self)?;
         Ok(Config {
             compression: compression(&self)?,
+            limits: limits(&self),
+            object_options: object_options(&self)?,
+            layout: Arc::new(Layout {
+                stream: self.stream.clone(),
+                prefix: self.prefix,
+                error_prefix: self.error_prefix,
+                zone: self.time_zone,
+                record_partitions_max: self.max_partitions,
+            }),
             stream: self.stream,
             bucket: self.bucket,
-            prefix: self.prefix,
-            error_prefix: self.error_prefix,
             state_prefix: self.state_prefix,
             start: self.start_position,
-            limits: Limits {
-                bytes: self.flush_bytes,
-                age: self.flush_interval,
-            },
             memory_budget: self.memory_budget,
             pace: Pace {
                 behind: self.poll_interval,
@@ -182,46 +238,70 @@ fn check_names(settings: &Settings) -> Result<(), InvalidSetting> {
     Ok(())
 }
 
+/// No object may have the key of another that means something else, whatever the records say.
 fn check_prefixes(settings: &Settings) -> Result<(), InvalidSetting> {
-    let prefixes = [
-        ("--prefix", &settings.prefix),
-        ("--error-prefix", &settings.error_prefix),
-        ("--state-prefix", &settings.state_prefix),
-    ];
-    for (flag, prefix) in prefixes {
-        if let Some(problem) = prefix_problem(prefix) {
-            return Err(InvalidSetting::new(flag, problem));
-        }
+    let Settings {
+        prefix,
+        error_prefix,
+        state_prefix,
+        ..
+    } = settings;
+    if let Some(problem) = state_prefix_problem(state_prefix) {
+        return Err(InvalidSetting::new("--state-prefix", problem));
     }
-    if settings.error_prefix == settings.prefix {
+    if prefix.names_error_type() {
+        let problem = "must not name !{firehose:error-output-type}: lines have none";
+        return Err(InvalidSetting::new("--prefix", problem));
+    }
+    if !error_prefix.fields().is_empty() {
+        let problem = "must not name partition keys: a record that is not one JSON object has no fields";
+        return Err(InvalidSetting::new("--error-prefix", problem));
+    }
+    if error_prefix.sample() == prefix.sample() {
         let problem = "must differ from --prefix: both objects of a cut would have one key";
         return Err(InvalidSetting::new("--error-prefix", problem));
     }
-    if settings.state_prefix.is_empty() {
-        return Err(InvalidSetting::new("--state-prefix", "must not be empty"));
+    for (flag, other) in [
+        ("--error-prefix", error_prefix.head()),
+        ("--state-prefix", state_prefix),
+    ] {
+        if !prefix.fields().is_empty() && is_reachable(other, prefix.head()) {
+            let problem = format!(
+                "could be named by a partition key of --prefix: begin that with a folder of its own, or {flag} \
+                 with an underscore, which no value begins with"
+            );
+            return Err(InvalidSetting::new(flag, problem));
+        }
     }
-    for (flag, prefix) in &prefixes[..2] {
-        if prefix.starts_with(&settings.state_prefix) {
-            let problem = format!("must not lie under --state-prefix {}", settings.state_prefix);
-            return Err(InvalidSetting::new(*flag, problem));
+    for (flag, prefix) in [("--prefix", prefix), ("--error-prefix", error_prefix)] {
+        if prefix.sample().starts_with(state_prefix) {
+            let problem = format!("must not lie under --state-prefix {state_prefix}");
+            return Err(InvalidSetting::new(flag, problem));
         }
     }
     Ok(())
 }
 
-fn prefix_problem(prefix: &str) -> Option<String> {
-    if prefix.len() > PREFIX_BYTES_MAX {
-        return Some(format!("must be at most {PREFIX_BYTES_MAX} bytes"));
+/// Whether a value that follows `head` could complete it to `prefix`.
+fn is_reachable(prefix: &str, head: &str) -> bool {
+    match prefix.strip_prefix(head) {
+        Some(rest) => !rest.starts_with('_'),
+        None => head.starts_with(prefix),
+    }
+}
+
+fn state_prefix_problem(prefix: &str) -> Option<String> {
+    if prefix.is_empty() {
+        return Some("must not be empty".to_owned());
+    }
+    if prefix.len() > STATE_PREFIX_BYTES_MAX {
+        return Some(format!("must be at most {STATE_PREFIX_BYTES_MAX} bytes"));
     }
     if prefix.starts_with('/') || prefix.contains("//") {
-        return Some("must not begin with / nor contain //: engines see folders without a name".to_owned());
+        return Some("must not begin with / nor contain //".to_owned());
     }
-    if prefix.contains("!{") {
-        return Some("expressions are not supported: the date follows the prefix by itself".to_owned());
-    }
-    let unsafe_character = prefix
-        .chars()
-        .find(|&c| !(c.is_ascii_alphanumeric() || "/!-_.*'()=".contains(c)));
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || "/!-_.*'()=".contains(c);
+    let unsafe_character = prefix.chars().find(|&c| !is_safe(c));
     unsafe_character
         .map(|c| format!("must not contain {c:?}: letters, digits and / ! - _ . * ' ( ) = are safe in keys"))
 }
@@ -229,6 +309,17 @@ fn prefix_problem(prefix: &str) -> Option<String> {
 fn check_cuts(settings: &Settings) -> Result<(), InvalidSetting> {
     if !(FLUSH_BYTES_MIN..=FLUSH_BYTES_MAX).contains(&settings.flush_bytes) {
         return Err(InvalidSetting::new("--flush-bytes", "must be from 1KiB to 1GiB"));
+    }
+    let stored = settings.flush_stored_bytes;
+    if stored.is_some_and(|stored| !(FLUSH_BYTES_MIN..=FLUSH_BYTES_MAX).contains(&stored)) {
+        return Err(InvalidSetting::new(
+            "--flush-stored-bytes",
+            "must be from 1KiB to 1GiB",
+        ));
+    }
+    if !(2..=PARTITIONS_MAX).contains(&settings.max_partitions) {
+        let problem = format!("must be from 2 to {PARTITIONS_MAX}: each is an object of every cut");
+        return Err(InvalidSetting::new("--max-partitions", problem));
     }
     let day = Duration::from_secs(24 * 60 * 60);
     if settings.flush_interval < Duration::from_secs(1) || settings.flush_interval > day {
@@ -273,16 +364,50 @@ fn check_pace(settings: &Settings) -> Result<(), InvalidSetting> {
     Ok(())
 }
 
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        bytes: settings.flush_bytes,
+        stored_bytes: settings.flush_stored_bytes.unwrap_or(u64::MAX),
+        partitions: settings.max_partitions,
+        age: settings.flush_interval,
+    }
+}
+
 fn compression(settings: &Settings) -> Result<Compression, InvalidSetting> {
     let invalid = |problem| Err(InvalidSetting::new("--compression-level", problem));
     match (settings.compression, settings.compression_level) {
         (CompressionName::None, None) => Ok(Compression::None),
         (CompressionName::None, Some(_)) => invalid("has no meaning with --compression none"),
         (CompressionName::Gzip, level) => match level.unwrap_or(GZIP_LEVEL_DEFAULT) {
-            level @ 1..=9 => Ok(Compression::Gzip { level }),
-            _ => invalid("must be from 1 to 9"),
+            level @ 1..=12 => Ok(Compression::Gzip { level }),
+            _ => invalid("must be from 1 to 12 for gzip"),
+        },
+        (CompressionName::Zstd, level) => match level.unwrap_or(ZSTD_LEVEL_DEFAULT) {
+            level @ 1..=19 => Ok(Compression::Zstd { level }),
+            _ => invalid("must be from 1 to 19 for zstd"),
         },
     }
+}
+
+fn object_options(settings: &Settings) -> Result<ObjectOptions, InvalidSetting> {
+    let is_key_id = |id: &String| {
+        (1..=KMS_KEY_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if !settings.kms_key_id.iter().all(is_key_id) {
+        let problem = "must be a key's id, alias or ARN, without spaces";
+        return Err(InvalidSetting::new("--kms-key-id", problem));
+    }
+    let storage_class = settings.storage_class.map(|name| match name {
+        StorageClassName::Standard => StorageClass::Standard,
+        StorageClassName::StandardIa => StorageClass::StandardIa,
+        StorageClassName::OnezoneIa => StorageClass::OnezoneIa,
+        StorageClassName::IntelligentTiering => StorageClass::IntelligentTiering,
+        StorageClassName::GlacierIr => StorageClass::GlacierIr,
+    });
+    Ok(ObjectOptions {
+        kms_key_id: settings.kms_key_id.clone(),
+        storage_class,
+    })
 }
 
 fn parse_start(text: &str) -> Result<StartPosition, String> {
@@ -302,76 +427,4 @@ fn parse_start(text: &str) -> Result<StartPosition, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use service_runtime::settings::config_from;
-
-    fn config(args: &[&str]) -> Result<Config, String> {
-        let required = [["--stream", "events"], ["--bucket", "archive"]];
-        let missing = required.iter().filter(|pair| !args.contains(&pair[0]));
-        let all: Vec<&str> = missing.flatten().chain(args).copied().collect();
-        config_from::<Settings>(all).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn defaults_are_valid() {
-        let config = config(&[]).expect("only stream and bucket are needed");
-        assert_eq!(config.compression, Compression::Gzip { level: 3 });
-        assert_eq!(config.start, StartPosition::TrimHorizon);
-        assert_eq!(
-            (config.prefix.as_str(), config.state_prefix.as_str()),
-            ("", "_hoard/")
-        );
-    }
-
-    #[test]
-    fn a_start_is_a_word_or_a_time() {
-        assert_eq!(
-            config(&["--start-position", "latest"]).expect("a word").start,
-            StartPosition::Latest
-        );
-        let time = config(&["--start-position", "1970-01-01T00:00:01Z"])
-            .expect("a time")
-            .start;
-        assert_eq!(
-            time,
-            StartPosition::At(Arrival::from_millis(1000).expect("in range"))
-        );
-        assert!(
-            config(&["--start-position", "yesterday"])
-                .expect_err("neither")
-                .contains("trim-horizon")
-        );
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused_by_name() {
-        let cases: [(&[&str], &str); 15] = [
-            (&["--stream", "a/b"], "--stream"),
-            (&["--bucket", "x"], "--bucket"),
-            (&["--prefix", "/raw/"], "--prefix"),
-            (&["--prefix", "raw/!{timestamp:yyyy}/"], "expressions"),
-            (&["--prefix", "a b"], "--prefix"),
-            (&["--prefix", "_hoard/x/"], "--state-prefix"),
-            (&["--error-prefix", ""], "--error-prefix"),
-            (&["--state-prefix", ""], "--state-prefix"),
-            (&["--flush-bytes", "100"], "--flush-bytes"),
-            (&["--flush-bytes", "512MiB"], "--memory-budget"),
-            (&["--flush-interval", "10ms"], "--flush-interval"),
-            (
-                &["--compression", "none", "--compression-level", "3"],
-                "--compression-level",
-            ),
-            (&["--compression-level", "10"], "--compression-level"),
-            (&["--poll-interval", "50ms"], "--poll-interval"),
-            (&["--poll-interval", "2s"], "--idle-poll-interval"),
-        ];
-        for (args, named) in cases {
-            let error = config(args).expect_err("cannot work");
-            assert!(
-                error.contains(named),
-                "{args:?} says {error:?}, which does not name {named}"
-            );
-        }
-    }
-}
+mod tests;

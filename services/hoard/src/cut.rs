@@ -1,26 +1,32 @@
 //! When a cut ends: a pure decision over what has been read, so that it can be tested as one.
 //!
 //! A cut is a run of consecutive records of one shard that is committed as a whole. Invariants:
-//! every record is in exactly one cut, order is kept, and a cut never spans two days. The day is a
-//! pure function of the record (its arrival), never of our clock. Arrival times can run slightly
-//! backwards around midnight: then there is a cut at each change, and no state to lose on restart.
+//! every record is in exactly one cut, order is kept, and a cut never spans two periods (days, or hours
+//! where the prefix names them). The period is a pure function of the record (its arrival), never of our
+//! clock. Arrival times can run slightly backwards around midnight: then there is a cut at each change,
+//! and no state to lose on restart.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::record::{Arrival, Day, Record};
+use crate::period::Period;
+use crate::record::{Arrival, Record};
 use crate::sequence::SequenceNumber;
 
 /// Why a cut ended. Also a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The uncompressed lines reached the flush size.
+    /// The lines reached the flush size, before compression.
     Size,
+    /// The objects reached the flush size as they are stored.
+    StoredSize,
     /// The first record waited for the flush interval.
     Age,
-    /// The next record arrived on another day.
+    /// The next record arrived on another day, or in another hour where the prefix names hours.
     Day,
+    /// The lines belong to more partitions than one cut is meant to hold.
+    Partitions,
     /// The shard was closed by a split or merge and has been read to its end.
     ShardEnd,
     /// The program drains.
@@ -31,10 +37,12 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, for metrics that exist before the first one happens.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Size,
+        Self::StoredSize,
         Self::Age,
         Self::Day,
+        Self::Partitions,
         Self::ShardEnd,
         Self::Shutdown,
         Self::Memory,
@@ -44,8 +52,10 @@ impl Cause {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Size => "size",
+            Self::StoredSize => "stored-size",
             Self::Age => "age",
             Self::Day => "day",
+            Self::Partitions => "partitions",
             Self::ShardEnd => "shard-end",
             Self::Shutdown => "shutdown",
             Self::Memory => "memory",
@@ -58,8 +68,38 @@ impl Cause {
 pub struct Limits {
     /// A cut ends with the record that takes its uncompressed lines to this many bytes or beyond.
     pub bytes: u64,
+    /// The same for its objects' compressed bytes; they grow by a block at a time.
+    pub stored_bytes: u64,
+    /// A cut ends with the record that takes it beyond this many partitions.
+    pub partitions: usize,
     /// A cut ends when its first record has been held for this long.
     pub age: Duration,
+}
+
+/// How much a cut holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Lines before compression, in bytes.
+    pub bytes: u64,
+    /// Objects so far, in bytes.
+    pub stored_bytes: u64,
+    /// How many partitions.
+    pub partitions: usize,
+}
+
+impl Size {
+    /// What has reached its limit, if anything.
+    pub fn is_full(self, limits: &Limits) -> Option<Cause> {
+        if self.bytes >= limits.bytes {
+            Some(Cause::Size)
+        } else if self.stored_bytes >= limits.stored_bytes {
+            Some(Cause::StoredSize)
+        } else if self.partitions > limits.partitions {
+            Some(Cause::Partitions)
+        } else {
+            None
+        }
+    }
 }
 
 /// The records of one open cut, without their bytes.
@@ -71,8 +111,8 @@ pub struct Span {
     pub last: SequenceNumber,
     /// How many records, good and bad.
     pub records: u64,
-    /// The day of every record.
-    pub day: Day,
+    /// The period of every record.
+    pub period: Period,
     /// The earliest arrival.
     pub first_arrival: Arrival,
     /// The latest arrival.
@@ -81,40 +121,34 @@ pub struct Span {
 }
 
 impl Span {
-    /// A span of one record, read at `now`.
-    pub fn open(record: &Record, now: Instant) -> Self {
+    /// A span of one record of `period`, read at `now`.
+    pub fn open(record: &Record, period: Period, now: Instant) -> Self {
         Self {
             first: record.sequence_number.clone(),
             last: record.sequence_number.clone(),
             records: 1,
-            day: record.arrival.day(),
+            period,
             first_arrival: record.arrival,
             last_arrival: record.arrival,
             opened: now,
         }
     }
 
-    /// Whether `record` must not join this span.
-    pub fn ends_before(&self, record: &Record) -> Option<Cause> {
-        (record.arrival.day() != self.day).then_some(Cause::Day)
+    /// Whether a record of `period` must not join this span.
+    pub fn ends_before(&self, period: Period) -> Option<Cause> {
+        (period != self.period).then_some(Cause::Day)
     }
 
-    /// Takes the next record of the shard, which [`Span::ends_before`] must have let in.
+    /// Takes the next record of the shard, whose period [`Span::ends_before`] must have let in.
     pub fn extend(&mut self, record: &Record) {
         debug_assert!(
             self.last < record.sequence_number,
             "records come in order, each once"
         );
-        debug_assert!(self.ends_before(record).is_none(), "a cut never spans two days");
         self.last = record.sequence_number.clone();
         self.records += 1;
         self.first_arrival = self.first_arrival.min(record.arrival);
         self.last_arrival = self.last_arrival.max(record.arrival);
-    }
-
-    /// Whether the span, now with `bytes` of uncompressed lines, has reached its size.
-    pub fn is_full(&self, bytes: u64, limits: &Limits) -> Option<Cause> {
-        (bytes >= limits.bytes).then_some(Cause::Size)
     }
 
     /// When the span ends for its age.

@@ -1,23 +1,27 @@
 //! Lines into an object's bytes, as the records arrive: the compressor's work is spread over the
-//! cut's life and what waits in memory is already small.
+//! cut's life and what waits in memory is mostly small already.
+//!
+//! Lines are gathered into blocks, and each block becomes a gzip member or a zstd frame of its own;
+//! both formats are defined as a sequence of them (RFC 1952, section 2.2; RFC 8878, section 3). So an
+//! open object holds its bytes and no compressor, and a hundred open objects cost what their lines do.
 //!
 //! The same lines give the same bytes (no time stamp in the gzip header). What identifies an
 //! object's content across versions of the compressor is the CRC-64/NVME of its uncompressed lines.
 
-use std::io::{self, Write};
+use std::io;
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
-use flate2::GzBuilder;
-use flate2::write::GzEncoder;
+use libdeflater::{CompressionLvl, Compressor};
 use serde::{Deserialize, Serialize};
 
-/// What a deflate stream keeps beside its output: window, hash chains and pending symbols.
-const DEFLATE_STATE_BYTES: usize = 320 * 1024;
-/// The output grows by this much at a time: doubling would hold up to twice what is needed.
-const GROWTH_BYTES: usize = 256 * 1024;
-/// What an encoder can hold beyond its output, in bytes.
-pub const ENCODER_OVERHEAD_BYTES: usize = DEFLATE_STATE_BYTES + GROWTH_BYTES;
+/// A block is closed by the line that takes it to this size, in bytes. docs/benchmarks.md has what
+/// smaller and larger ones cost.
+pub const BLOCK_BYTES: usize = 256 * 1024;
+/// What an open object takes beside its bytes.
+const OBJECT_BYTES: usize = 512;
+/// Buffers grow by an eighth and at least by this: doubling would hold up to twice what is needed.
+const GROWTH_BYTES_MIN: usize = 1024;
 
 /// How objects are compressed. Part of a prepared cut, so that redoing it after a change of
 /// settings still gives the object that was announced.
@@ -26,9 +30,14 @@ pub const ENCODER_OVERHEAD_BYTES: usize = DEFLATE_STATE_BYTES + GROWTH_BYTES;
 pub enum Compression {
     /// Plain lines.
     None,
-    /// One gzip member.
+    /// Gzip members.
     Gzip {
-        /// 1 (fast) to 9 (small).
+        /// 1 (fast) to 12 (small).
+        level: u32,
+    },
+    /// Zstandard frames.
+    Zstd {
+        /// 1 (fast) to 19 (small).
         level: u32,
     },
 }
@@ -39,21 +48,49 @@ impl Compression {
         match self {
             Self::None => "",
             Self::Gzip { .. } => ".gz",
+            Self::Zstd { .. } => ".zst",
         }
     }
+
+    /// Adds `block` to `output`, compressed.
+    fn append(self, block: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+        let mut add = |bytes: &[u8]| {
+            grow(output, bytes.len());
+            output.extend_from_slice(bytes);
+        };
+        match self {
+            Self::None => add(block),
+            Self::Gzip { level } => add(&gzip_member(block, level)?),
+            Self::Zstd { level } => add(&zstd::bulk::compress(block, signed(level))?),
+        }
+        Ok(())
+    }
+}
+
+fn gzip_member(block: &[u8], level: u32) -> io::Result<Vec<u8>> {
+    let level = CompressionLvl::new(signed(level));
+    let level = level.map_err(|_| io::Error::other("a gzip level is from 1 to 12"))?;
+    let mut compressor = Compressor::new(level);
+    let mut member = vec![0; compressor.gzip_compress_bound(block.len())];
+    let length = compressor
+        .gzip_compress(block, &mut member)
+        .map_err(io::Error::other)?;
+    member.truncate(length);
+    Ok(member)
+}
+
+fn signed(level: u32) -> i32 {
+    i32::try_from(level).unwrap_or(i32::MAX)
 }
 
 /// An object being written.
 pub struct Encoder {
-    output: Output,
+    compression: Compression,
+    block: Vec<u8>,
+    output: Vec<u8>,
     crc: Digest,
     lines: u64,
     bytes: u64,
-}
-
-enum Output {
-    Plain(Vec<u8>),
-    Gzip(Box<GzEncoder<Vec<u8>>>),
 }
 
 /// A finished object.
@@ -72,77 +109,68 @@ pub struct Encoded {
 impl Encoder {
     /// An object without lines.
     pub fn new(compression: Compression) -> Self {
-        let output = match compression {
-            Compression::None => Output::Plain(Vec::new()),
-            Compression::Gzip { level } => {
-                let gzip = GzBuilder::new().mtime(0);
-                Output::Gzip(Box::new(gzip.write(Vec::new(), flate2::Compression::new(level))))
-            }
-        };
         Self {
-            output,
+            compression,
+            block: Vec::new(),
+            output: Vec::new(),
             crc: Digest::new(CrcAlgorithm::Crc64Nvme),
             lines: 0,
             bytes: 0,
         }
     }
 
-    /// Adds one line; `line` must not hold a line break, which is added here. Writing to memory
-    /// does not fail, but the compressor's interface is an `io::Write`.
-    pub fn push(&mut self, line: &[u8]) -> io::Result<()> {
+    /// Adds one line; `line` must not hold a line break, which is added here. Returns by how many
+    /// bytes the compressed object grew. Compressing into memory does not fail unless there is none,
+    /// or the level is none.
+    pub fn push(&mut self, line: &[u8]) -> io::Result<usize> {
         debug_assert!(!line.contains(&b'\n'), "one line a record");
-        self.reserve(line.len() + 1);
-        self.write(line)?;
-        self.write(b"\n")?;
+        grow(&mut self.block, line.len() + 1);
+        self.block.extend_from_slice(line);
+        self.block.push(b'\n');
         self.lines += 1;
-        Ok(())
-    }
-
-    /// Uncompressed bytes so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+        if self.block.len() < BLOCK_BYTES {
+            return Ok(0);
+        }
+        self.close_block()
     }
 
     /// Memory that this object holds now, in bytes.
     pub fn footprint(&self) -> usize {
-        match &self.output {
-            Output::Plain(output) => output.capacity(),
-            Output::Gzip(encoder) => encoder.get_ref().capacity() + DEFLATE_STATE_BYTES,
-        }
+        self.block.capacity() + self.output.capacity() + OBJECT_BYTES
     }
 
     /// Ends the object.
-    pub fn finish(self) -> io::Result<Encoded> {
-        let body = match self.output {
-            Output::Plain(output) => output,
-            Output::Gzip(encoder) => encoder.finish()?,
-        };
+    pub fn finish(mut self) -> io::Result<Encoded> {
+        self.close_block()?;
+        drop(self.block);
         Ok(Encoded {
-            body: body.into(),
+            body: self.output.into(),
             lines: self.lines,
             bytes: self.bytes,
             crc: self.crc.finalize(),
         })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.crc.update(bytes);
-        self.bytes += bytes.len() as u64;
-        match &mut self.output {
-            Output::Plain(output) => output.write_all(bytes),
-            Output::Gzip(encoder) => encoder.write_all(bytes),
+    fn close_block(&mut self) -> io::Result<usize> {
+        if self.block.is_empty() {
+            return Ok(0);
         }
+        self.crc.update(&self.block);
+        self.bytes += self.block.len() as u64;
+        let before = self.output.len();
+        self.compression.append(&self.block, &mut self.output)?;
+        if self.block.capacity() > 2 * BLOCK_BYTES {
+            self.block = Vec::new(); // one line was that long
+        }
+        self.block.clear();
+        Ok(self.output.len() - before)
     }
+}
 
-    /// Room for what `incoming` bytes may add at worst.
-    fn reserve(&mut self, incoming: usize) {
-        let output = match &mut self.output {
-            Output::Plain(output) => output,
-            Output::Gzip(encoder) => encoder.get_mut(),
-        };
-        if output.capacity() - output.len() < incoming {
-            output.reserve_exact(incoming.max(GROWTH_BYTES));
-        }
+/// Room for `incoming` more bytes.
+fn grow(buffer: &mut Vec<u8>, incoming: usize) {
+    if buffer.capacity() - buffer.len() < incoming {
+        buffer.reserve_exact(incoming.max(buffer.len() / 8).max(GROWTH_BYTES_MIN));
     }
 }
 
@@ -157,71 +185,4 @@ pub fn crc_to_hex(crc: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use flate2::read::MultiGzDecoder;
-    use proptest::prelude::*;
-    use std::io::Read;
-
-    fn encode(compression: Compression, lines: &[Vec<u8>]) -> Encoded {
-        let mut encoder = Encoder::new(compression);
-        for line in lines {
-            encoder.push(line).expect("memory");
-        }
-        encoder.finish().expect("memory")
-    }
-
-    fn decode(compression: Compression, body: &[u8]) -> Vec<u8> {
-        match compression {
-            Compression::None => body.to_vec(),
-            Compression::Gzip { .. } => {
-                let mut plain = Vec::new();
-                MultiGzDecoder::new(body)
-                    .read_to_end(&mut plain)
-                    .expect("a gzip member");
-                plain
-            }
-        }
-    }
-
-    fn compressions() -> impl Strategy<Value = Compression> {
-        prop_oneof![
-            Just(Compression::None),
-            (1_u32..=9).prop_map(|level| Compression::Gzip { level })
-        ]
-    }
-
-    #[test]
-    fn the_crc_is_the_one_that_s3_computes() {
-        // The check value of CRC-64/NVME in the catalogue of parametrised CRC algorithms.
-        assert_eq!(crc_to_hex(crc64_nvme(b"123456789")), "ae8b14860a799888");
-    }
-
-    #[test]
-    fn memory_is_what_is_compressed_not_what_came_in() {
-        let mut encoder = Encoder::new(Compression::Gzip { level: 3 });
-        for _ in 0..20_000 {
-            encoder
-                .push(br#"{"eventtype":"play","countrycode":"CN","partnerid":"p-1"}"#)
-                .expect("memory");
-        }
-        assert!(encoder.bytes() > 1_000_000);
-        assert!(encoder.footprint() < 1_000_000, "{}", encoder.footprint());
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_decoded_is_the_lines(
-            compression in compressions(),
-            lines in proptest::collection::vec(proptest::collection::vec(0x20_u8.., 0..300), 0..60),
-        ) {
-            let encoded = encode(compression, &lines);
-            let plain: Vec<u8> = lines.iter().flat_map(|line| [line, &b"\n"[..]].concat()).collect();
-            prop_assert_eq!(&decode(compression, &encoded.body), &plain);
-            prop_assert_eq!(encoded.lines, lines.len() as u64);
-            prop_assert_eq!(encoded.bytes, plain.len() as u64);
-            prop_assert_eq!(encoded.crc, crc64_nvme(&plain));
-            prop_assert_eq!(encode(compression, &lines).body, encoded.body);
-        }
-    }
-}
+mod tests;

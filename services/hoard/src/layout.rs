@@ -1,7 +1,7 @@
 //! Where objects lie and what is written on them.
 //!
-//! `{prefix}YYYY/MM/DD/{stream}-{shard}-{first sequence number}.jsonl.gz`. The *last* sequence number
-//! is never part of a key: two writers whose cuts begin alike must collide, so that the second is
+//! `{prefix}YYYY/MM/DD/{stream}-{shard}-{first sequence number}.jsonl.gz`, the date where the prefix
+//! names it ([`crate::prefix`]). The *last* sequence number is never part of a key: two writers whose cuts begin alike must collide, so that the second is
 //! refused instead of storing the same records under another name.
 //!
 //! No `Content-Encoding` is set. Query engines choose the decompressor by the extension; HTTP clients
@@ -11,10 +11,13 @@
 
 use std::collections::HashMap;
 
-use crate::cut::Span;
+use serde::{Deserialize, Serialize};
+
 use crate::encode::{Compression, crc_to_hex};
-use crate::pending::{Kind, PlannedObject};
-use crate::record::Day;
+use crate::pending::{Kind, Pending, PlannedObject};
+use crate::period::{Period, Zone};
+use crate::prefix::{Partition, Prefix};
+use crate::record::Arrival;
 use crate::sequence::{SequenceNumber, ShardId};
 
 /// The media type of JSON lines (<https://github.com/ndjson/ndjson-spec>).
@@ -30,17 +33,10 @@ pub const AFTER_SEQUENCE_NUMBER: &str = "after-sequence-number";
 pub const START: &str = "start";
 /// Metadata: how many objects the cut has, so that none of them can be missing unseen.
 pub const CUT_OBJECTS: &str = "cut-objects";
-
-/// The prefixes that objects of one archive lie under.
-#[derive(Clone, Debug)]
-pub struct Layout {
-    /// Before the date of line objects; ends with `/` where a folder is meant.
-    pub prefix: String,
-    /// The same for error objects.
-    pub error_prefix: String,
-    /// The stream's name.
-    pub stream: String,
-}
+/// Metadata: how many Kinesis records the cut has, in all of its objects; an aggregate is one.
+pub const CUT_RECORDS: &str = "cut-records";
+/// Metadata: `lines`, or `errors` for error lines.
+pub const CONTENT: &str = "content";
 
 /// A cut as each of its objects describes it.
 #[derive(Clone, Copy, Debug)]
@@ -49,18 +45,37 @@ pub struct CutPlace<'a> {
     pub shard: &'a ShardId,
     /// The shard's checkpoint before it, exclusive.
     pub after: Option<&'a SequenceNumber>,
-    /// Its records.
-    pub span: &'a Span,
-    /// How many objects hold them.
-    pub objects: usize,
+    /// The cut.
+    pub cut: &'a Pending,
+}
+
+/// Where the objects of one archive lie. Announced with each cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// The stream's name.
+    pub stream: String,
+    /// Before the names of line objects.
+    pub prefix: Prefix,
+    /// The same for error objects.
+    pub error_prefix: Prefix,
+    /// By whose clock periods are told.
+    pub zone: Zone,
+    /// How many partitions the lines of one record may belong to.
+    pub record_partitions_max: usize,
 }
 
 impl Layout {
+    /// The period that a record is filed under.
+    pub fn period(&self, arrival: Arrival) -> Period {
+        let unit = self.prefix.unit().max(self.error_prefix.unit());
+        self.zone.period(arrival, unit)
+    }
+
     /// The key of an object of the cut that begins at `first`.
     pub fn key(
         &self,
-        kind: Kind,
-        day: Day,
+        (kind, partition): (Kind, &Partition),
+        period: Period,
         shard: &ShardId,
         first: &SequenceNumber,
         compression: Compression,
@@ -69,27 +84,31 @@ impl Layout {
             Kind::Lines => &self.prefix,
             Kind::Errors => &self.error_prefix,
         };
+        let prefix = prefix.render(period, partition);
         let (stream, extension) = (&self.stream, compression.extension());
-        format!("{prefix}{day}/{stream}-{shard}-{first}.jsonl{extension}")
+        format!("{prefix}{stream}-{shard}-{first}.jsonl{extension}")
     }
 
-    /// What is written on an object. The sequence numbers are those of the whole cut, so that the
-    /// ranges (after, last] of a shard's cuts touch without a gap; `record-count` is this object's lines.
-    pub fn metadata(&self, cut: CutPlace<'_>, object: &PlannedObject) -> HashMap<String, String> {
-        let span = cut.span;
-        let after = cut.after.map_or(START, SequenceNumber::as_str);
+    /// What is written on an object of the cut at `place`. The sequence numbers, arrivals and `cut-…`
+    /// are those of the whole cut, so that the ranges (after, last] of a shard's cuts touch without a
+    /// gap; `record-count` is this object's lines.
+    pub fn metadata(place: CutPlace<'_>, object: &PlannedObject) -> HashMap<String, String> {
+        let cut = place.cut;
+        let after = place.after.map_or(START, SequenceNumber::as_str);
         let fields = [
-            ("stream", self.stream.clone()),
-            ("shard", cut.shard.to_string()),
+            ("stream", cut.layout.stream.clone()),
+            ("shard", place.shard.to_string()),
+            (CONTENT, object.kind.as_str().to_owned()),
             (AFTER_SEQUENCE_NUMBER, after.to_owned()),
-            ("first-sequence-number", span.first.to_string()),
-            (LAST_SEQUENCE_NUMBER, span.last.to_string()),
-            (CUT_OBJECTS, cut.objects.to_string()),
+            ("first-sequence-number", cut.first.to_string()),
+            (LAST_SEQUENCE_NUMBER, cut.last.to_string()),
+            (CUT_RECORDS, cut.records.to_string()),
+            (CUT_OBJECTS, cut.objects.len().to_string()),
             ("record-count", object.lines.to_string()),
             ("uncompressed-bytes", object.bytes.to_string()),
             (CRC, crc_to_hex(object.crc)),
-            ("first-arrival", span.first_arrival.to_string()),
-            ("last-arrival", span.last_arrival.to_string()),
+            ("first-arrival", cut.first_arrival.to_string()),
+            ("last-arrival", cut.last_arrival.to_string()),
         ];
         fields.map(|(name, value)| (name.to_owned(), value)).into()
     }
@@ -98,26 +117,54 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Arrival;
 
     #[test]
     fn keys_name_the_day_the_shard_and_the_first_record() {
         let layout = Layout {
-            prefix: "raw/".to_owned(),
-            error_prefix: "errors/".to_owned(),
             stream: "events".to_owned(),
+            prefix: "raw/".parse().expect("valid"),
+            error_prefix: "errors/".parse().expect("valid"),
+            zone: Zone::utc(),
+            record_partitions_max: 1,
         };
-        let day = Arrival::from_millis(1_767_225_600_000).expect("in range").day();
+        let period = layout.period(Arrival::from_millis(1_767_225_600_000).expect("in range"));
         let shard = ShardId::try_from("shardId-000000000001".to_owned()).expect("valid");
         let first = SequenceNumber::try_from("49".to_owned()).expect("valid");
-        let key = |kind, compression| layout.key(kind, day, &shard, &first, compression);
-        assert_eq!(
-            key(Kind::Lines, Compression::Gzip { level: 1 }),
-            "raw/2026/01/01/events-shardId-000000000001-49.jsonl.gz"
-        );
-        assert_eq!(
-            key(Kind::Errors, Compression::None),
-            "errors/2026/01/01/events-shardId-000000000001-49.jsonl"
-        );
+        let key = |kind, compression| {
+            layout.key((kind, &Partition::default()), period, &shard, &first, compression)
+        };
+        let cases = [
+            (
+                Kind::Lines,
+                Compression::Gzip { level: 1 },
+                "raw/2026/01/01/events-shardId-000000000001-49.jsonl.gz",
+            ),
+            (
+                Kind::Lines,
+                Compression::Zstd { level: 1 },
+                "raw/2026/01/01/events-shardId-000000000001-49.jsonl.zst",
+            ),
+            (
+                Kind::Errors,
+                Compression::None,
+                "errors/2026/01/01/events-shardId-000000000001-49.jsonl",
+            ),
+        ];
+        for (kind, compression, expected) in cases {
+            assert_eq!(key(kind, compression), expected);
+        }
+    }
+
+    #[test]
+    fn the_finest_prefix_decides_what_a_period_is() {
+        let layout = Layout {
+            stream: "events".to_owned(),
+            prefix: "raw/!{timestamp:yyyy/MM/dd/HH}/".parse().expect("valid"),
+            error_prefix: "errors/".parse().expect("valid"),
+            zone: "Asia/Shanghai".parse().expect("known"),
+            record_partitions_max: 1,
+        };
+        let arrival = Arrival::from_millis(1_767_225_600_000).expect("in range");
+        assert_eq!(layout.period(arrival).to_string(), "2026-01-01T08");
     }
 }

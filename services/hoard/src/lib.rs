@@ -8,10 +8,12 @@
 //! | [`service`] | checks bucket and stream, supervises one task a shard |
 //! | [`shards`] | which shards there are, and which may be read: parents before children |
 //! | [`read`] | records strictly after the last one, within Kinesis' limits |
-//! | [`line`](mod@line) | one JSON object a line, or an error line |
+//! | [`line`](mod@line), [`fields`] | one JSON object a line, and the partition it belongs to |
+//! | [`error_line`] | what is not one, kept with the reason |
 //! | [`cut`], [`buffer`] | when a run of records ends: size, age, day, shard end, shutdown, memory |
+//! | [`period`] | days and hours of a time zone |
 //! | [`encode`] | compression and CRC as the records arrive |
-//! | [`layout`] | keys and metadata |
+//! | [`layout`], [`prefix`] | keys and metadata |
 //! | [`commit`] | prepare → put → checkpoint |
 //! | [`recover`] | finishes a cut that was prepared before a crash |
 //! | [`claim`], [`state`], [`pending`], [`store`] | compare-and-swap in the bucket |
@@ -31,11 +33,15 @@ pub mod config;
 pub mod cut;
 pub mod encode;
 pub mod error;
+pub mod error_line;
+pub mod fields;
 pub mod layout;
 pub mod line;
 pub mod metrics;
 pub mod pending;
+pub mod period;
 pub mod pipeline;
+pub mod prefix;
 pub mod read;
 pub mod record;
 pub mod recover;

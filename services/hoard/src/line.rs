@@ -1,5 +1,4 @@
-//! From a record's bytes to a line: either exactly one JSON object, or an error line that keeps the
-//! original bytes and says what is wrong with them.
+//! From bytes to a line of the archive: exactly one JSON object, or what is wrong with it.
 //!
 //! Invariant: what [`json_line`] returns is one valid UTF-8 JSON object without any line break, so
 //! that a reader who splits at line breaks sees one object a line. The grammar is checked, no tree
@@ -8,13 +7,10 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use crate::record::Record;
-use crate::sequence::ShardId;
+use crate::fields;
+use crate::prefix::Partition;
 
 /// Why a record cannot be a line of the archive. Also a metric label, so a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +23,31 @@ pub enum BadRecord {
     NotJson,
     /// JSON, but not an object.
     NotAnObject,
+    /// Without one of the fields that divide lines among prefixes.
+    NoPartition,
+    /// Such a field stands twice, or its value may not stand in a key.
+    BadPartition,
+    /// An aggregate whose lines belong to more partitions than one record may open.
+    TooManyPartitions,
+    /// An aggregate of the Kinesis Producer Library that is damaged.
+    BrokenAggregate,
+    /// An aggregate with so many bad user records that it is kept whole beside its good lines.
+    BadUserRecords,
 }
 
 impl BadRecord {
     /// All of them, for metrics that exist before the first one happens.
-    pub const ALL: [Self; 4] = [Self::Empty, Self::NotUtf8, Self::NotJson, Self::NotAnObject];
+    pub const ALL: [Self; 9] = [
+        Self::Empty,
+        Self::NotUtf8,
+        Self::NotJson,
+        Self::NotAnObject,
+        Self::NoPartition,
+        Self::BadPartition,
+        Self::TooManyPartitions,
+        Self::BrokenAggregate,
+        Self::BadUserRecords,
+    ];
 
     /// The name in metrics and error lines.
     pub fn as_str(self) -> &'static str {
@@ -40,58 +56,59 @@ impl BadRecord {
             Self::NotUtf8 => "not-utf-8",
             Self::NotJson => "not-json",
             Self::NotAnObject => "not-an-object",
+            Self::NoPartition => "no-partition",
+            Self::BadPartition => "bad-partition",
+            Self::TooManyPartitions => "too-many-partitions",
+            Self::BrokenAggregate => "broken-aggregate",
+            Self::BadUserRecords => "bad-user-records",
+        }
+    }
+
+    /// A sentence for error lines. It never quotes the data.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Empty => "there are no bytes but white space",
+            Self::NotUtf8 => "the bytes are not UTF-8",
+            Self::NotJson => "the bytes are not one JSON value",
+            Self::NotAnObject => "the JSON value is not an object",
+            Self::NoPartition => "a field that the prefix names as a partition key is missing",
+            Self::BadPartition => {
+                "a field that the prefix names as a partition key stands twice or may not be part of a key"
+            }
+            Self::TooManyPartitions => {
+                "the record's lines belong to more partitions than one record may open"
+            }
+            Self::BrokenAggregate => "the record begins as a KPL aggregate and is not one",
+            Self::BadUserRecords => {
+                "many user records of this aggregate are not one JSON object; those that are one are archived"
+            }
         }
     }
 }
 
-/// An error line's fields; names without separators because they become Hive columns.
-#[derive(Serialize)]
-struct ErrorLine<'a> {
-    reason: &'a str,
-    stream: &'a str,
-    shard: &'a str,
-    sequencenumber: &'a str,
-    /// Milliseconds since 1970.
-    arrivaltimestamp: i64,
-    /// The record's bytes, base64.
-    rawdata: String,
-}
-
-/// The line that `data` becomes, without its line break.
-pub fn json_line(data: &[u8]) -> Result<Cow<'_, [u8]>, BadRecord> {
+/// The line that `data` becomes, without its line break, and the partition of `fields` it belongs to.
+pub fn json_line<'a>(data: &'a [u8], fields: &[String]) -> Result<(Cow<'a, [u8]>, Partition), BadRecord> {
     let line = trim_json_whitespace(data);
     let Some(first) = line.first() else {
         return Err(BadRecord::Empty);
     };
     let text = std::str::from_utf8(line).map_err(|_| BadRecord::NotUtf8)?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|_| BadRecord::NotJson)?;
+    let partition = if fields.is_empty() || *first != b'{' {
+        serde_json::from_str::<IgnoredAny>(text).map_err(|_| BadRecord::NotJson)?;
+        Partition::default()
+    } else {
+        fields::partition(text, fields)?
+    };
     if *first != b'{' {
         return Err(BadRecord::NotAnObject);
     }
     if !line.iter().copied().any(is_line_break) {
-        return Ok(Cow::Borrowed(line));
+        return Ok((Cow::Borrowed(line), partition));
     }
     let spaced = line
         .iter()
         .map(|&byte| if is_line_break(byte) { b' ' } else { byte });
-    Ok(Cow::Owned(spaced.collect()))
-}
-
-/// The line in the error object for a record that is not a line of the archive.
-pub fn error_line(
-    reason: BadRecord,
-    stream: &str,
-    shard: &ShardId,
-    record: &Record,
-) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(&ErrorLine {
-        reason: reason.as_str(),
-        stream,
-        shard: shard.as_str(),
-        sequencenumber: record.sequence_number.as_str(),
-        arrivaltimestamp: record.arrival.as_millis(),
-        rawdata: STANDARD.encode(&record.data),
-    })
+    Ok((Cow::Owned(spaced.collect()), partition))
 }
 
 fn is_line_break(byte: u8) -> bool {
@@ -109,9 +126,12 @@ fn trim_json_whitespace(mut data: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Arrival;
-    use crate::sequence::SequenceNumber;
     use proptest::prelude::*;
+
+    /// Without partitions.
+    fn json_line(data: &[u8]) -> Result<Cow<'_, [u8]>, BadRecord> {
+        super::json_line(data, &[]).map(|(line, _)| line)
+    }
 
     #[test]
     fn one_object_passes_byte_for_byte() {
@@ -162,22 +182,24 @@ mod tests {
     }
 
     #[test]
-    fn an_error_line_keeps_the_bytes_and_says_where_they_stood() {
-        let record = Record {
-            sequence_number: SequenceNumber::try_from("42".to_owned()).expect("valid"),
-            arrival: Arrival::from_millis(1_000).expect("in range"),
-            data: b"\xff\n".to_vec(),
-        };
-        let shard = ShardId::try_from("shardId-000000000000".to_owned()).expect("valid");
-        let line = error_line(BadRecord::NotUtf8, "events", &shard, &record).expect("serialisable");
-        let value: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
-        assert_eq!(
-            value,
-            serde_json::json!({
-                "reason": "not-utf-8", "stream": "events", "shard": "shardId-000000000000",
-                "sequencenumber": "42", "arrivaltimestamp": 1000, "rawdata": "/wo=",
-            })
-        );
+    fn with_partitions_the_same_is_a_line() {
+        let fields = ["p".to_owned()];
+        for (data, line) in [
+            (&b" {\"p\":1,\n\"q\":2}"[..], &b"{\"p\":1, \"q\":2}"[..]),
+            (b"{\"p\":1}", b"{\"p\":1}"),
+        ] {
+            let (found, _) = super::json_line(data, &fields).expect("a line");
+            assert_eq!(found, line);
+        }
+        for data in [
+            &b""[..],
+            b"[1]",
+            b"{\"p\":1} {}",
+            b"{\"p\":\"\xff\"}",
+            b"{\"p\":1",
+        ] {
+            assert_eq!(super::json_line(data, &fields).err(), json_line(data).err());
+        }
     }
 
     proptest! {

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::encode::Compression;
+use crate::layout::Layout;
+use crate::period::Period;
+use crate::prefix::Partition;
 use crate::record::Arrival;
 use crate::sequence::SequenceNumber;
 
@@ -40,9 +43,15 @@ pub struct Pending {
     pub records: u64,
     /// The earliest arrival.
     pub first_arrival: Arrival,
+    /// The latest arrival.
+    pub last_arrival: Arrival,
+    /// The period of every record.
+    pub period: Period,
     /// How its objects are compressed.
     pub compression: Compression,
-    /// Its objects, at most one of each kind.
+    /// Under which prefixes they lie, and what divides lines among them.
+    pub layout: Layout,
+    /// Its objects, at most one of each kind and partition.
     pub objects: Vec<PlannedObject>,
 }
 
@@ -51,6 +60,9 @@ pub struct Pending {
 pub struct PlannedObject {
     /// What it holds.
     pub kind: Kind,
+    /// Whose lines.
+    #[serde(default, skip_serializing_if = "Partition::is_none")]
+    pub partition: Partition,
     /// Where it goes.
     pub key: String,
     /// How many lines.

@@ -14,7 +14,7 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Record as GivenRecord, ShardIteratorType};
 use tokio::time::Instant;
 
-use crate::encode::ENCODER_OVERHEAD_BYTES;
+use crate::error_line::ERROR_LINE_BYTES;
 use crate::metrics::{Metrics, Step};
 use crate::record::{Arrival, Record};
 use crate::retry::{FailedCall, Retry, call};
@@ -30,8 +30,8 @@ const TARGET_BYTES: usize = 2 * 1024 * 1024;
 const RECORDS_MAX: usize = 10_000;
 /// What a record is thought to be before any was seen, in bytes.
 const RECORD_BYTES_AT_FIRST: usize = 1024;
-/// An error line beside its record's base64, in bytes.
-const ERROR_LINE_BYTES: usize = 512;
+/// What the buffers of new objects may be larger than their lines, in bytes.
+const SLACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// How often a shard is asked.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,7 @@ impl Batch {
     pub fn footprint_max(&self) -> u64 {
         let bytes: usize = self.records.iter().map(|record| record.data.len()).sum();
         let encoded = bytes / 3 * 4 + self.records.len() * ERROR_LINE_BYTES;
-        (bytes + encoded + 2 * ENCODER_OVERHEAD_BYTES) as u64
+        (bytes + encoded / 8 * 9 + SLACK_BYTES) as u64
     }
 }
 

@@ -1,10 +1,8 @@
-//! A record as the stream gave it, and the day it belongs to.
+//! A record as the stream gave it.
 
 use std::fmt::{Display, Formatter};
 
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::sequence::SequenceNumber;
@@ -25,10 +23,6 @@ pub struct Record {
 #[serde(transparent)]
 pub struct Arrival(i64);
 
-/// A calendar day, UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Day(Date);
-
 impl Arrival {
     /// What a record without arrival time gets: always the same, so that reading it again gives
     /// the same day.
@@ -42,12 +36,6 @@ impl Arrival {
     /// Milliseconds since 1970 (UTC).
     pub fn as_millis(self) -> i64 {
         self.0
-    }
-
-    /// The day on which the record arrived: a pure function of the record, so that whoever reads it
-    /// again files it under the same day.
-    pub fn day(self) -> Day {
-        Day(self.timestamp().to_zoned_datetime(TimeZone::UTC).date())
     }
 
     /// Checked when it was made; a state file that was edited by hand can still hold nonsense, which
@@ -64,30 +52,14 @@ impl Display for Arrival {
     }
 }
 
-impl Display for Day {
-    /// `YYYY/MM/DD`.
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:04}/{:02}/{:02}",
-            self.0.year(),
-            self.0.month(),
-            self.0.day()
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn midnight_utc_divides_days() {
-        let before = Arrival::from_millis(1_767_225_599_999).expect("in range");
-        let after = Arrival::from_millis(1_767_225_600_000).expect("in range");
-        assert_eq!(before.day().to_string(), "2025/12/31");
-        assert_eq!(after.day().to_string(), "2026/01/01");
-        assert_eq!(before.to_string(), "2025-12-31T23:59:59.999Z");
+    fn a_time_is_written_in_utc_with_milliseconds() {
+        let arrival = Arrival::from_millis(1_767_225_599_999).expect("in range");
+        assert_eq!(arrival.to_string(), "2025-12-31T23:59:59.999Z");
     }
 
     #[test]

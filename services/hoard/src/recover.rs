@@ -1,24 +1,28 @@
 //! Finishing the cut that a former owner, or we before a crash, had announced.
 //!
 //! The announced objects are looked for first: if all are stored, only the checkpoint was missing.
-//! Otherwise exactly the announced records are read again and the same objects are put. The announced
-//! compression and keys are used, whatever the settings are now.
+//! Otherwise exactly the announced records are read again and the same objects are put, under the
+//! announced prefixes, period and compression, whatever the settings are now.
 //!
 //! Two things can stand in the way. Records that have left the stream are counted as missing, loudly:
 //! what is left of the cut is announced anew under the same keys and stored. And if a part of the cut
 //! is stored while the rest cannot be rebuilt as announced, nothing that is right can be written: the
 //! shard stops until a person has looked.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
 
 use crate::archive::Archive;
 use crate::budget::READ_ALLOWANCE;
-use crate::buffer::{Buffer, Cut};
+use crate::buffer::{Buffer, Cut, Form};
 use crate::claim::Claim;
-use crate::commit::{Committer, Stored};
+use crate::commit::{self, Committer, OBJECTS_AT_ONCE, Stored};
 use crate::cut::Limits;
-use crate::encode::ENCODER_OVERHEAD_BYTES;
+use crate::encode::BLOCK_BYTES;
 use crate::error::Stopped;
 use crate::metrics::Conflict;
 use crate::pending::{Pending, PlannedObject};
@@ -28,6 +32,8 @@ const EMPTY_ANSWERS_MAX: u32 = 10;
 /// A cut that was announced ends with its last record and with nothing else.
 const NO_LIMITS: Limits = Limits {
     bytes: u64::MAX,
+    stored_bytes: u64::MAX,
+    partitions: usize::MAX,
     age: std::time::Duration::MAX,
 };
 
@@ -51,9 +57,15 @@ pub async fn finish_pending(archive: &Archive, claim: &mut Claim) -> Result<(), 
 
 /// How many of the announced objects are in the bucket.
 async fn stored(committer: &Committer, claim: &Claim, pending: &Pending) -> Result<usize, Stopped> {
+    let looks: Vec<BoxFuture<'_, Stored>> = pending
+        .objects
+        .iter()
+        .map(|object| committer.is_stored(object, &pending.last).boxed())
+        .collect();
+    let looks: Vec<Stored> = stream::iter(looks).buffered(OBJECTS_AT_ONCE).collect().await;
     let mut stored = 0;
-    for object in &pending.objects {
-        match committer.is_stored(object, &pending.last).await {
+    for (object, found) in pending.objects.iter().zip(looks) {
+        match found {
             Stored::Yes => stored += 1,
             Stored::No => {}
             Stored::Foreign => {
@@ -78,14 +90,10 @@ async fn redo(
     // All of it at once: a shard that waited with half of what it needs could block another that does.
     let _allowance = archive.budget.acquire(memory_to_redo(pending)).await;
     let shard = claim.shard().clone();
-    let (objects, bodies, cut) = match read_again(archive, claim, pending).await? {
-        Some(cut) => {
-            let (objects, bodies) = keep_keys(archive, claim, pending, &cut);
-            (objects, bodies, Some(cut))
-        }
-        None => (Vec::new(), Vec::new(), None),
-    };
-    if !same_content(&objects, &pending.objects) {
+    let rebuilt = read_again(archive, claim, pending).await?;
+    let rebuilt = rebuilt.map(|cut| commit::plan(&shard, cut));
+    let (rebuilt, bodies) = rebuilt.unwrap_or_else(|| (pending.without_records(), Vec::new()));
+    if !same_content(&rebuilt.objects, &pending.objects) {
         if partly_stored {
             archive.metrics.conflict(Conflict::Changed);
             return Err(Stopped::Changed {
@@ -93,37 +101,21 @@ async fn redo(
                 first: pending.first.to_string(),
             });
         }
-        let found = cut.as_ref().map_or(0, |cut| cut.span.records);
-        let missing = pending.records.saturating_sub(found);
+        let missing = pending.records.saturating_sub(rebuilt.records);
         archive.metrics.records_missing(missing);
         tracing::error!(%shard, missing, first = %pending.first, last = %pending.last, "records of a prepared cut have left the stream");
-        claim
-            .prepare(Pending {
-                objects: objects.clone(),
-                records: found,
-                ..pending.clone()
-            })
-            .await?;
+        claim.prepare(rebuilt.clone()).await?;
     }
-    match cut {
-        Some(cut) => {
-            archive
-                .committer
-                .store_objects(claim, &cut.span, &objects, &bodies)
-                .await
-        }
-        None => Ok(()),
-    }
+    archive.committer.store_objects(claim, &rebuilt, &bodies).await
 }
 
 /// Reads the records that were announced and that the stream still has.
 async fn read_again(archive: &Archive, claim: &Claim, pending: &Pending) -> Result<Option<Cut>, Stopped> {
-    let mut buffer = Buffer::new(
-        &archive.config.stream,
-        claim.shard().clone(),
-        NO_LIMITS,
-        pending.compression,
-    );
+    let form = Form {
+        layout: Arc::new(pending.layout.clone()),
+        compression: pending.compression,
+    };
+    let mut buffer = Buffer::new(claim.shard().clone(), NO_LIMITS, form);
     let mut reader = archive.reader(claim);
     let mut empty_answers = 0;
     loop {
@@ -152,44 +144,37 @@ async fn read_again(archive: &Archive, claim: &Claim, pending: &Pending) -> Resu
     }
 }
 
-/// The rebuilt objects under the announced keys.
-fn keep_keys(
-    archive: &Archive,
-    claim: &Claim,
-    pending: &Pending,
-    cut: &Cut,
-) -> (Vec<PlannedObject>, Vec<Bytes>) {
-    let (mut rebuilt, bodies) = archive
-        .committer
-        .plan(claim.shard(), &cut.span, cut.objects.clone());
-    for object in &mut rebuilt.objects {
-        if let Some(announced) = pending
-            .objects
-            .iter()
-            .find(|announced| announced.kind == object.kind)
-        {
-            object.key.clone_from(&announced.key);
-        }
-    }
-    (rebuilt.objects, bodies)
-}
-
 /// Compressed sizes may differ between versions of the compressor; the lines may not.
 fn same_content(rebuilt: &[PlannedObject], announced: &[PlannedObject]) -> bool {
-    let identity = |object: &PlannedObject| (object.kind, object.lines, object.crc);
-    rebuilt.iter().map(identity).eq(announced.iter().map(identity))
+    let same = |(rebuilt, announced): (&PlannedObject, &PlannedObject)| {
+        (&rebuilt.key, rebuilt.lines, rebuilt.crc) == (&announced.key, announced.lines, announced.crc)
+    };
+    rebuilt.len() == announced.len() && rebuilt.iter().zip(announced).all(same)
 }
 
 fn memory_to_redo(pending: &Pending) -> u64 {
     let stored: u64 = pending.objects.iter().map(|object| object.stored_bytes).sum();
-    stored + READ_ALLOWANCE + (pending.objects.len() * ENCODER_OVERHEAD_BYTES) as u64
+    stored + READ_ALLOWANCE + (pending.objects.len() * BLOCK_BYTES) as u64
 }
 
 impl Cut {
-    /// A cut that lost its first or last records still stands for the whole announced range.
+    /// A cut that lost its first or last records still stands for the whole announced range. And its
+    /// period is the announced one, should the rules of the zone have changed since.
     fn standing_for(mut self, pending: &Pending) -> Self {
         self.span.first = pending.first.clone();
         self.span.last = pending.last.clone();
+        self.span.period = pending.period;
         self
+    }
+}
+
+impl Pending {
+    /// What is left of a cut when all of its records are gone.
+    fn without_records(&self) -> Self {
+        Self {
+            records: 0,
+            objects: Vec::new(),
+            ..self.clone()
+        }
     }
 }

@@ -15,7 +15,6 @@ use crate::budget::Budget;
 use crate::commit::Committer;
 use crate::config::Config;
 use crate::error::{Error, Stopped};
-use crate::layout::Layout;
 use crate::metrics::{Metrics, ShardCounts, Step};
 use crate::pipeline::archive_shard;
 use crate::retry::Retry;
@@ -70,21 +69,15 @@ async fn prepare(
         &config.bucket,
         &config.state_prefix,
         &config.stream,
+        config.object_options.clone(),
         metrics.clone(),
     );
     store.probe().await?;
     let origin = start::settle(&store, config.start).await?;
     bucket_ready.open();
 
-    let layout = Layout {
-        prefix: config.prefix.clone(),
-        error_prefix: config.error_prefix.clone(),
-        stream: config.stream.clone(),
-    };
     let committer = Committer {
         store,
-        layout,
-        compression: config.compression,
         metrics: metrics.clone(),
     };
     let budget = Budget::new(config.memory_budget, metrics.clone());

@@ -12,6 +12,7 @@ use aws_clients::Failure;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use crate::layout::CONTENT_TYPE;
 use crate::metrics::{Metrics, Step};
 use crate::retry::{FailedCall, Retry, call};
 
-/// State objects are a few hundred bytes.
+/// State objects are a few hundred bytes, and a few hundred more for each partition of a pending cut.
 const STATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An archive object's upload may take this long and one second a [`SLOWEST_BYTES_PER_SECOND`].
 const OBJECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,7 +40,19 @@ pub struct Store {
     client: Client,
     bucket: String,
     state_folder: String,
+    options: ObjectOptions,
     metrics: Metrics,
+}
+
+/// How S3 is to keep what is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectOptions {
+    /// Everything is encrypted under this KMS key, with a bucket key so that KMS is not asked for each
+    /// object; without one the bucket's own default holds.
+    pub kms_key_id: Option<String>,
+    /// The storage class of archive objects; state is small and changes often, and stays in the
+    /// bucket's default.
+    pub storage_class: Option<StorageClass>,
 }
 
 /// How a conditional write ended.
@@ -53,11 +66,19 @@ pub enum Put {
 
 impl Store {
     /// The state of `stream` lies under `{state_prefix}{stream}/`.
-    pub fn new(client: Client, bucket: &str, state_prefix: &str, stream: &str, metrics: Metrics) -> Self {
+    pub fn new(
+        client: Client,
+        bucket: &str,
+        state_prefix: &str,
+        stream: &str,
+        options: ObjectOptions,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             client,
             bucket: bucket.to_owned(),
             state_folder: format!("{state_prefix}{stream}/"),
+            options,
             metrics,
         }
     }
@@ -100,6 +121,7 @@ impl Store {
             let request = self
                 .put(key, body)
                 .content_type(CONTENT_TYPE)
+                .set_storage_class(self.options.storage_class.clone())
                 .set_metadata(Some(metadata.clone()));
             match send_conditional(request, None, limit).await {
                 Ok(put) => return put,
@@ -180,12 +202,20 @@ impl Store {
 
     /// S3 verifies the CRC before it stores anything, so a body damaged on the way is refused.
     fn put(&self, key: &str, body: &Bytes) -> PutObjectFluentBuilder {
-        self.client
+        let request = self
+            .client
             .put_object()
             .bucket(&self.bucket)
             .key(key)
             .checksum_crc64_nvme(STANDARD.encode(crc64_nvme(body).to_be_bytes()))
-            .body(ByteStream::from(body.clone()))
+            .body(ByteStream::from(body.clone()));
+        match &self.options.kms_key_id {
+            Some(key_id) => request
+                .server_side_encryption(ServerSideEncryption::AwsKms)
+                .ssekms_key_id(key_id)
+                .bucket_key_enabled(true),
+            None => request,
+        }
     }
 }
 

@@ -221,15 +221,20 @@ impl Verification<'_> {
         for folder in self.plan.folders.of_day(date) {
             let mut others = 0;
             self.bucket
-                .list(&folder, |key| match self.plan.folders.read(key) {
-                    Some(named) => take(Found {
-                        key: key.to_owned(),
-                        date,
-                        role: Role::Asked,
-                        shard: named.shard,
-                        first: named.first,
-                    }),
-                    None => others += u64::from(is_asked_for && !folders::is_hidden(key)),
+                .list(&folder, |key| {
+                    if !self.plan.folders.is_of_day(key, date) {
+                        return;
+                    }
+                    match self.plan.folders.read(key) {
+                        Some(named) => take(Found {
+                            key: key.to_owned(),
+                            date,
+                            role: Role::Asked,
+                            shard: named.shard,
+                            first: named.first,
+                        }),
+                        None => others += u64::from(is_asked_for && !folders::is_hidden(key)),
+                    }
                 })
                 .await?;
             self.other_keys += others;

@@ -1,18 +1,19 @@
 //! Where the objects of a day lie, and what their keys say.
 
+use std::sync::Arc;
+
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use crate::config::Config;
+use crate::layout::Layout;
+use crate::period::Unit;
 use crate::record::Arrival;
 use crate::sequence::{SequenceNumber, ShardId};
 
 /// The folders of an archive.
 #[derive(Clone, Debug)]
 pub struct Folders {
-    /// Before the date: of lines, of error lines.
-    prefixes: [String; 2],
-    stream: String,
+    layout: Arc<Layout>,
 }
 
 /// An object of the archive by its key.
@@ -28,25 +29,32 @@ impl Folders {
     /// The folders that `config` archives into.
     pub fn new(config: &Config) -> Self {
         Self {
-            prefixes: [config.prefix.clone(), config.error_prefix.clone()],
-            stream: config.stream.clone(),
+            layout: Arc::clone(&config.layout),
         }
     }
 
-    /// What the keys of a day's objects begin with.
-    pub fn of_day(&self, date: Date) -> Vec<String> {
-        let day = date.strftime("%Y/%m/%d");
-        self.prefixes
-            .iter()
-            .map(|prefix| format!("{prefix}{day}/"))
-            .collect()
+    /// What the keys of a day's objects begin with, as far as it does not depend on their lines. Keys
+    /// of other days can begin so too, where a partition stands before the date.
+    pub fn of_day(&self, date: Date) -> [String; 2] {
+        let Layout {
+            prefix, error_prefix, ..
+        } = self.layout.as_ref();
+        [prefix.folder(date), error_prefix.folder(date)]
+    }
+
+    /// Whether an object of this key lies under a day.
+    pub fn is_of_day(&self, key: &str, date: Date) -> bool {
+        let Layout {
+            prefix, error_prefix, ..
+        } = self.layout.as_ref();
+        prefix.is_of(key, date) || error_prefix.is_of(key, date)
     }
 
     /// Reads `{stream}-{shard}-{first sequence number}.jsonl…` off the end of a key; `None` for what
     /// is no object of this stream.
     pub fn read(&self, key: &str) -> Option<Named> {
         let name = key.rsplit('/').next()?;
-        let name = name.strip_prefix(&self.stream)?.strip_prefix('-')?;
+        let name = name.strip_prefix(&self.layout.stream)?.strip_prefix('-')?;
         let (name, _extension) = name.split_once(".jsonl")?;
         let (shard, first) = name.rsplit_once('-')?;
         Some(Named {
@@ -57,7 +65,7 @@ impl Folders {
 
     /// The day that a record belongs to.
     pub fn date(&self, arrival: Arrival) -> Date {
-        arrival.timestamp().to_zoned_datetime(TimeZone::UTC).date()
+        self.layout.zone.period(arrival, Unit::Day).date()
     }
 }
 
@@ -72,9 +80,15 @@ mod tests {
     use super::*;
 
     fn folders() -> Folders {
-        Folders {
-            prefixes: ["raw/".to_owned(), "errors/".to_owned()],
+        let layout = Layout {
             stream: "events".to_owned(),
+            prefix: "raw/".parse().expect("valid"),
+            error_prefix: "errors/".parse().expect("valid"),
+            zone: crate::period::Zone::utc(),
+            record_partitions_max: 1,
+        };
+        Folders {
+            layout: Arc::new(layout),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hoard::Error;
 use local_cloud::Rule;
 
-use crate::world::World;
+use crate::world::{World, layout};
 
 /// The shard's state object, and the objects of the archive, as `bucket/key`.
 const STATE: &str = "shardId-000000000000.json";
@@ -102,7 +102,7 @@ async fn a_prepared_cut_is_redone_as_it_was_announced_whatever_the_settings_are_
         .expect("prepared");
 
     let mut config = world.config();
-    config.prefix = "elsewhere/".to_owned();
+    config.layout = layout("elsewhere/!{partitionKey:n}/", "elsewhere-errors/");
     config.compression = hoard::encode::Compression::None;
     let second = world.start(config);
     world

@@ -4,6 +4,7 @@
 mod crashes;
 mod cuts;
 mod end_to_end;
+mod prefixes;
 mod reading;
 mod refusals;
 mod resharding;

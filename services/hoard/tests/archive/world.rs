@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_kinesis::primitives::Blob;
@@ -13,10 +14,13 @@ use flate2::read::MultiGzDecoder;
 use hoard::budget::READ_ALLOWANCE;
 use hoard::cut::Limits;
 use hoard::encode::{Compression, crc_to_hex, crc64_nvme};
+use hoard::layout::Layout;
+use hoard::period::Zone;
 use hoard::read::Pace;
 use hoard::sequence::SequenceNumber;
 use hoard::start::StartPosition;
 use hoard::state::ShardState;
+use hoard::store::ObjectOptions;
 use hoard::{Config, Error};
 use local_cloud::{Clock, CloudSettings, Faults, LocalCloud};
 use prometheus::TextEncoder;
@@ -109,15 +113,17 @@ impl World {
         Config {
             stream: STREAM.to_owned(),
             bucket: BUCKET.to_owned(),
-            prefix: "raw/".to_owned(),
-            error_prefix: "errors/".to_owned(),
+            layout: layout("raw/", "errors/"),
             state_prefix: "_hoard/".to_owned(),
             start: StartPosition::TrimHorizon,
             limits: Limits {
                 bytes: MIB,
+                stored_bytes: u64::MAX,
+                partitions: 100,
                 age: Duration::from_millis(100),
             },
             compression: Compression::Gzip { level: 1 },
+            object_options: ObjectOptions::default(),
             memory_budget: 4 * READ_ALLOWANCE,
             pace: Pace {
                 behind: Duration::from_millis(10),
@@ -226,6 +232,9 @@ impl World {
                     .read_to_string(&mut text)
                     .expect("gzip");
                 text
+            } else if key.ends_with(".zst") {
+                let text = zstd::stream::decode_all(&body[..]).expect("zstd");
+                String::from_utf8(text).expect("UTF-8")
             } else {
                 String::from_utf8(body.to_vec()).expect("UTF-8")
             };
@@ -352,6 +361,48 @@ impl World {
         );
     }
 
+    /// The predicate where lines are divided by a field: per shard and value of it, the lines under
+    /// `raw/{value}/` are the stream's in their order, all else is in error lines, and no cut lacks one
+    /// of its objects.
+    pub(crate) async fn assert_exact_by(&self, field: &str) {
+        let objects = self.objects("raw/").await;
+        let errors = self.objects("errors/").await;
+        assert_linked(objects.iter().chain(&errors));
+        let mut divided: BTreeMap<String, Vec<Object>> = BTreeMap::new();
+        for object in objects {
+            let folder = object.key.split('/').nth(1).expect("raw/value/…").to_owned();
+            divided.entry(folder).or_default().push(object);
+        }
+        let mut archived: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+        for (folder, objects) in divided {
+            for (shard, lines) in by_shard(objects) {
+                archived.insert((shard, folder.clone()), lines);
+            }
+        }
+        let (mut expected, mut bad) = (BTreeMap::<_, Vec<String>>::new(), 0);
+        for shard in self.shard_ids().await {
+            for data in self.records(&shard).await {
+                let value: Option<serde_json::Value> = serde_json::from_slice(&data).ok();
+                let value = value.as_ref().and_then(|value| value[field].as_str());
+                match value.filter(|value| hoard::prefix::is_valid_value(value)) {
+                    Some(value) => expected
+                        .entry((shard.clone(), value.to_owned()))
+                        .or_default()
+                        .push(String::from_utf8(data).expect("JSON")),
+                    None => bad += 1,
+                }
+            }
+        }
+        assert!(
+            archived == expected,
+            "{:?} for {:?}",
+            archived.keys(),
+            expected.keys()
+        );
+        let kept: usize = errors.iter().map(|object| object.lines.len()).sum();
+        assert_eq!(kept, bad, "error lines");
+    }
+
     async fn is_active(&self) -> bool {
         let answer = self
             .kinesis
@@ -401,6 +452,17 @@ impl Hoard {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
+}
+
+/// Days of UTC under these prefixes.
+pub(crate) fn layout(prefix: &str, error_prefix: &str) -> Arc<Layout> {
+    Arc::new(Layout {
+        stream: STREAM.to_owned(),
+        prefix: prefix.parse().expect("a prefix"),
+        error_prefix: error_prefix.parse().expect("a prefix"),
+        zone: Zone::utc(),
+        record_partitions_max: 100,
+    })
 }
 
 pub(crate) fn sequence(text: &str) -> SequenceNumber {
@@ -472,6 +534,6 @@ fn is_object(data: &[u8]) -> bool {
 fn raw_data(error_line: &str) -> Vec<u8> {
     let line: serde_json::Value = serde_json::from_str(error_line).expect("JSON");
     STANDARD
-        .decode(line["rawdata"].as_str().expect("text"))
+        .decode(line["rawData"].as_str().expect("text"))
         .expect("base64")
 }
