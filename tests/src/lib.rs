@@ -4,6 +4,7 @@
 mod archive;
 mod pipeline;
 mod process;
+mod stream;
 
 use std::time::{Duration, Instant};
 

@@ -73,6 +73,13 @@ impl Pipeline {
     }
 
     async fn events_with(&self, more: &[(&str, &str)]) -> Process {
+        let events = self.events_before_ready(more);
+        events.ready().await;
+        events
+    }
+
+    /// Starts `events` with these flags too, whether or not it will be ready.
+    pub fn events_before_ready(&self, more: &[(&str, &str)]) -> Process {
         let credentials = self.clients.credentials_file.display().to_string();
         let hash_key = self.clients.hash_key_file.display().to_string();
         let mut flags = vec![
@@ -80,10 +87,11 @@ impl Pipeline {
             ("--stream", STREAM),
             ("--credentials-file", &credentials),
             ("--credentials-hash-key-file", &hash_key),
+            ("--trusted-proxies", "127.0.0.0/8"),
             ("--country-header", "x-country"),
         ];
         flags.extend(more);
-        self.program("events", &flags).await
+        self.launch("events", &flags)
     }
 
     /// Starts `hoard`, with cuts small and frequent enough that a test sees many.
@@ -123,6 +131,12 @@ impl Pipeline {
     }
 
     async fn program(&self, name: &str, flags: &[(&str, &str)]) -> Process {
+        let process = self.launch(name, flags);
+        process.ready().await;
+        process
+    }
+
+    fn launch(&self, name: &str, flags: &[(&str, &str)]) -> Process {
         let admin = [("--admin-listen", "127.0.0.1:0"), ("--log-format", "json")];
         let flags = admin.iter().chain(flags);
         let args: Vec<String> = flags
@@ -138,9 +152,7 @@ impl Pipeline {
             ("AWS_SECRET_ACCESS_KEY", account.secret_access_key.clone()),
             ("RUST_BACKTRACE", "1".to_owned()),
         ];
-        let process = Process::start(self.binary, name, &args, &variables);
-        process.ready().await;
-        process
+        Process::start(self.binary, name, &args, &variables)
     }
 
     fn file(&self, name: &str, content: &str) -> String {

@@ -6,11 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_sdk_kinesis::types::ShardIteratorType;
-use local::aws::STREAM;
 use local_cloud::Rule;
 use pipeline_tests::{Client, Pipeline, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const PIPELINE: &str = env!("CARGO_BIN_EXE_pipeline");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,37 +102,10 @@ async fn until_published(client: &Client, acknowledged: &mut Acknowledged) {
 
 /// The ids in the stream, shard by shard, in order.
 async fn stored(pipeline: &Pipeline) -> Vec<String> {
-    let kinesis = aws_clients::kinesis(&pipeline.aws.source.config);
-    let shards = kinesis
-        .list_shards()
-        .stream_name(STREAM)
-        .send()
-        .await
-        .expect("shards");
-    let mut ids = Vec::new();
-    for shard in shards.shards() {
-        let call = kinesis
-            .get_shard_iterator()
-            .stream_name(STREAM)
-            .shard_id(shard.shard_id());
-        let call = call.shard_iterator_type(ShardIteratorType::TrimHorizon);
-        let mut iterator = call.send().await.expect("an iterator").shard_iterator;
-        while let Some(from) = iterator {
-            let answer = kinesis
-                .get_records()
-                .shard_iterator(from)
-                .send()
-                .await
-                .expect("records");
-            let at_end = answer.millis_behind_latest() == Some(0) && answer.records().is_empty();
-            for record in answer.records() {
-                let line: Value = serde_json::from_slice(record.data().as_ref()).expect("JSON");
-                ids.push(line["eventid"].as_str().expect("an id").to_owned());
-            }
-            iterator = answer.next_shard_iterator.filter(|_| !at_end);
-        }
-    }
-    ids
+    let events = pipeline.stream().await.into_iter();
+    events
+        .map(|event| event["eventid"].as_str().expect("an id").to_owned())
+        .collect()
 }
 
 /// Ids count up as they are sent, one device a remainder by 7. What was acknowledged came in for the

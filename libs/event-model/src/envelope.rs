@@ -26,15 +26,19 @@ pub mod field {
     pub const COUNTRYCODE: &str = "countrycode";
     /// When the server received it. The server's alone.
     pub const RECEIVEDTIME: &str = "receivedtime";
+    /// When it happened by the server's clock, where the client said when it sent it. The server's
+    /// alone.
+    pub const CORRECTEDTIME: &str = "correctedtime";
 }
 
 /// The fields that only the server sets. An event that brings one is refused, not corrected: a
 /// client that tries has a fault, or worse.
-pub const SERVER_SET_FIELDS: [&str; 4] = [
+pub const SERVER_SET_FIELDS: [&str; 5] = [
     field::PARTNERID,
     field::CLIENTID,
     field::COUNTRYCODE,
     field::RECEIVEDTIME,
+    field::CORRECTEDTIME,
 ];
 
 /// The longest device id, in characters: it becomes the partition key, and Kinesis takes 256.

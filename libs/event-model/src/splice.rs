@@ -29,6 +29,8 @@ pub struct ServerFields<'a> {
     pub country_code: Option<&'a str>,
     /// `receivedtime`; written in UTC with milliseconds.
     pub received_time: Timestamp,
+    /// `correctedtime`; written as `receivedtime` is.
+    pub corrected_time: Option<Timestamp>,
 }
 
 impl ServerFields<'_> {
@@ -58,6 +60,9 @@ impl ServerFields<'_> {
             names.put_text(field::COUNTRYCODE, country);
         }
         names.put_plain(field::RECEIVEDTIME, format_args!("{:.3}", self.received_time));
+        if let Some(corrected) = self.corrected_time {
+            names.put_plain(field::CORRECTEDTIME, format_args!("{corrected:.3}"));
+        }
         if !event.is_empty() {
             line.push(b',');
         }

@@ -6,15 +6,21 @@ use aws_clients::Endpoint;
 use axum::http::HeaderName;
 use clap::Parser;
 use event_model::MAX_DEPTH_LIMIT;
+use ipnetwork::IpNetwork;
 use service_runtime::{
     settings::{self, InvalidSetting, RuntimeSettings},
     units::{parse_bytes, parse_duration},
 };
 
 use crate::{
+    admission::Budget,
     attempts::AttemptSettings,
+    country::CountryDatabase,
     credentials::{CredentialsFiles, HashKey},
+    dedupe::DedupeSettings,
+    edge::Edge,
     http::cors::{CorsOrigins, Origin, parse_origin},
+    quota::{Quota, QuotaSettings},
     reload::Reloadable,
 };
 
@@ -30,6 +36,9 @@ pub(crate) const KINESIS_LARGE_BYTES: usize = 10 << 20;
 /// The most that the server's fields and the partition key add to an event: names and ids of at most
 /// 64 bytes each, and a device id of 256 characters of up to 4 bytes.
 const ADDED_BYTES: usize = 2048;
+
+/// The most that an event counts for in the spool beside its own bytes and what is added to them.
+const SPOOL_OVERHEAD: usize = 2048;
 
 /// The longest that one Kinesis call can take: the client's own time-out.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,15 +76,24 @@ pub struct Settings {
     #[arg(long, default_value = "1s", value_parser = parse_duration, help_heading = "Credentials")]
     failed_attempts_refill: Duration,
 
-    /// Header in which a trusted edge names the client's address, such as X-Forwarded-For; the last
-    /// address counts. Only set it where nobody can reach the service around that edge.
+    /// Networks of the proxies in front of the service, such as 10.0.0.0/8, separated by commas. Only
+    /// what they say in the two headers below is believed.
+    #[arg(long, value_delimiter = ',', help_heading = "Edge")]
+    trusted_proxies: Vec<IpNetwork>,
+
+    /// Header in which trusted proxies name the client's address, such as X-Forwarded-For; the last
+    /// address that is no trusted proxy's counts.
     #[arg(long, help_heading = "Edge")]
     client_address_header: Option<HeaderName>,
 
-    /// Header in which a trusted edge names the country, such as CloudFront-Viewer-Country. Only set
-    /// it where nobody can reach the service around that edge.
+    /// Header in which trusted proxies name the country, such as CloudFront-Viewer-Country.
     #[arg(long, help_heading = "Edge")]
     country_header: Option<HeaderName>,
+
+    /// File in MaxMind's format that says which country a client's address is in, where no header
+    /// does. It is read again when it changes.
+    #[arg(long, help_heading = "Edge")]
+    country_database: Option<PathBuf>,
 
     /// Origins whose web pages may use the service, scheme, host and port as browsers write them, separated by
     /// commas, or * for all. Without any, browsers let no page read the answers.
@@ -106,6 +124,37 @@ pub struct Settings {
     #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Limits of a request")]
     body_timeout: Duration,
 
+    /// How long an event that brings its own id is remembered after it was accepted: sent again within
+    /// that time, it is answered as a duplicate and not sent on.
+    #[arg(long, default_value = "10m", value_parser = parse_duration, help_heading = "Duplicates")]
+    dedupe_window: Duration,
+
+    /// How many ids are remembered, each at some 100 bytes; beyond that the oldest are forgotten.
+    #[arg(long, default_value_t = 400_000, help_heading = "Duplicates")]
+    dedupe_events: usize,
+
+    /// Events that one client may send, as RATE or RATE:BURST: a second, and at once. Without it, as
+    /// many as it likes. The credentials file may say otherwise for a client.
+    #[arg(long, help_heading = "Fairness")]
+    client_quota: Option<Quota>,
+
+    /// Events that all clients of one partner may send together, likewise.
+    #[arg(long, help_heading = "Fairness")]
+    partner_quota: Option<Quota>,
+
+    /// Percent of --in-flight-bytes beyond which requests of devices are answered 503.
+    #[arg(long, default_value_t = 80, help_heading = "Fairness")]
+    shed_devices_percent: u8,
+
+    /// Percent of --in-flight-bytes beyond which requests of apps are answered 503. Those of the
+    /// platform have all of it.
+    #[arg(long, default_value_t = 90, help_heading = "Fairness")]
+    shed_apps_percent: u8,
+
+    /// Percent of --in-flight-bytes that one client may hold; what it sends beyond is answered 503.
+    #[arg(long, default_value_t = 50, help_heading = "Fairness")]
+    client_share_percent: u8,
+
     /// Bytes of events that may be in flight at the same time; what comes beyond is answered 503.
     #[arg(long, default_value = "64MiB", value_parser = bytes, help_heading = "Limits of the service")]
     in_flight_bytes: usize,
@@ -118,6 +167,10 @@ pub struct Settings {
     /// load balancer's own idle time-out.
     #[arg(long, default_value = "75s", value_parser = parse_duration, help_heading = "Limits of the service")]
     idle_timeout: Duration,
+
+    /// How long a client may take nothing of its answer before its connection is closed.
+    #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Limits of the service")]
+    answer_timeout: Duration,
 
     /// Most records in a PutRecords call.
     #[arg(long, default_value_t = KINESIS_RECORDS, help_heading = "Publishing")]
@@ -174,18 +227,24 @@ pub struct Config {
     pub attempts: AttemptSettings,
     /// How often to look whether the credentials changed.
     pub reload_interval: Duration,
-    /// The header in which a trusted edge names the country.
-    pub country_header: Option<HeaderName>,
+    /// What is believed of the proxies in front, and where a country comes from.
+    pub edge: Edge,
     /// Which web pages may use the service.
     pub cors_origins: CorsOrigins,
     /// Bounds of a request.
     pub limits: Limits,
-    /// Bytes that may be in flight.
-    pub in_flight_bytes: usize,
+    /// How many events clients and partners may send.
+    pub quotas: QuotaSettings,
+    /// How long and how many ids of events are remembered.
+    pub dedupe: DedupeSettings,
+    /// Bytes that may be in flight, and whose.
+    pub budget: Budget,
     /// Connections that are served.
     pub max_connections: usize,
     /// How long a connection may take to bring the head of its next request.
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub answer_timeout: Duration,
     /// How records are sent.
     pub publish: PublishSettings,
     /// How often to look whether the stream is there.
@@ -259,6 +318,8 @@ impl settings::Settings for Settings {
         self.check_sizes()?;
         self.check_counts()?;
         self.check_times()?;
+        self.check_edge()?;
+        let budget = self.budget();
         HashKey::read(&self.credentials_hash_key_file)
             .map_err(|error| InvalidSetting::new("--credentials-hash-key-file", error.to_string()))?;
         let credentials = CredentialsFiles {
@@ -267,6 +328,12 @@ impl settings::Settings for Settings {
         };
         let credentials = Reloadable::read(credentials)
             .map_err(|error| InvalidSetting::new("--credentials-file", error.to_string()))?;
+        let database = self
+            .country_database
+            .map(|path| Reloadable::read(CountryDatabase::new(&path)));
+        let database = database
+            .transpose()
+            .map_err(|error| InvalidSetting::new("--country-database", error.to_string()))?;
         Ok(Config {
             listen: self.listen,
             endpoint: Endpoint::default(),
@@ -276,9 +343,13 @@ impl settings::Settings for Settings {
             attempts: AttemptSettings {
                 burst: self.failed_attempts,
                 refill: self.failed_attempts_refill,
-                address_header: self.client_address_header,
             },
-            country_header: self.country_header,
+            edge: Edge {
+                trusted_proxies: self.trusted_proxies,
+                address_header: self.client_address_header,
+                country_header: self.country_header,
+                country_database: database.map(Arc::new),
+            },
             cors_origins: CorsOrigins::new(self.cors_origin)
                 .map_err(|problem| InvalidSetting::new("--cors-origin", problem))?,
             limits: Limits {
@@ -289,9 +360,18 @@ impl settings::Settings for Settings {
                 depth: self.max_depth,
                 body_timeout: self.body_timeout,
             },
-            in_flight_bytes: self.in_flight_bytes,
+            quotas: QuotaSettings {
+                client: self.client_quota,
+                partner: self.partner_quota,
+            },
+            dedupe: DedupeSettings {
+                window: self.dedupe_window,
+                events: self.dedupe_events,
+            },
+            budget,
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout,
+            answer_timeout: self.answer_timeout,
             publish: PublishSettings {
                 batch_records: self.batch_records,
                 batch_bytes: self.batch_bytes,
@@ -360,10 +440,13 @@ impl Settings {
             batch,
             "must be at most 10 MiB",
         )?;
+        let spool = "--spool-max-bytes";
+        require(self.spool_max_bytes >= 1 << 20, spool, "must be at least 1 MiB")?;
+        let largest = self.max_event_bytes + ADDED_BYTES + SPOOL_OVERHEAD;
         require(
-            self.spool_max_bytes >= 1 << 20,
-            "--spool-max-bytes",
-            "must be at least 1 MiB",
+            usize::try_from(self.spool_max_bytes).is_ok_and(|bytes| bytes >= largest),
+            spool,
+            "must hold --max-event-bytes and 4 KiB more",
         )?;
         let in_flight = "--in-flight-bytes";
         // While it is decompressed a request holds both forms of its body, afterwards the larger of
@@ -372,15 +455,34 @@ impl Settings {
         let added = self.max_events.saturating_mul(ADDED_BYTES);
         let request = (sent + decompressed).max(sent.max(decompressed).saturating_add(added));
         require(
-            self.in_flight_bytes >= request,
+            self.budget().for_anyone() >= request,
             in_flight,
             "must hold --max-body-bytes with --max-decompressed-bytes, and the larger of them with 2 KiB more \
-             for each of --max-events",
+             for each of --max-events, within --shed-devices-percent and --client-share-percent of it",
         )?;
         require(
             self.in_flight_bytes <= 64 << 30,
             in_flight,
             "must be at most 64 GiB",
+        )
+    }
+
+    fn budget(&self) -> Budget {
+        Budget {
+            bytes: self.in_flight_bytes,
+            devices_percent: self.shed_devices_percent,
+            apps_percent: self.shed_apps_percent,
+            client_percent: self.client_share_percent,
+        }
+    }
+
+    /// A header that nobody is believed about would be a mistake that nobody sees.
+    fn check_edge(&self) -> Result<(), InvalidSetting> {
+        let headers = self.client_address_header.is_some() || self.country_header.is_some();
+        require(
+            !headers || !self.trusted_proxies.is_empty(),
+            "--trusted-proxies",
+            "must name the proxies whose --client-address-header and --country-header are believed",
         )
     }
 
@@ -391,6 +493,20 @@ impl Settings {
         require(events, "--max-events", "must be 1 to 10000")?;
         let attempts = (1..=10_000).contains(&self.failed_attempts);
         require(attempts, "--failed-attempts", "must be 1 to 10000")?;
+        let remembered = (1..=100_000_000).contains(&self.dedupe_events);
+        require(remembered, "--dedupe-events", "must be 1 to 100000000")?;
+        for (flag, percent) in [
+            ("--shed-devices-percent", self.shed_devices_percent),
+            ("--shed-apps-percent", self.shed_apps_percent),
+            ("--client-share-percent", self.client_share_percent),
+        ] {
+            require((1..=100).contains(&percent), flag, "must be 1 to 100")?;
+        }
+        require(
+            self.shed_devices_percent <= self.shed_apps_percent,
+            "--shed-devices-percent",
+            "must be at most --shed-apps-percent: devices are shed first",
+        )?;
         let records = (1..=KINESIS_RECORDS).contains(&self.batch_records);
         require(records, "--batch-records", "must be 1 to 500")?;
         let calls = (1..=1024).contains(&self.put_concurrency);
@@ -406,12 +522,19 @@ impl Settings {
         for (flag, time) in [
             ("--body-timeout", self.body_timeout),
             ("--idle-timeout", self.idle_timeout),
+            ("--answer-timeout", self.answer_timeout),
             ("--record-time-to-live", self.record_time_to_live),
             ("--reload-interval", self.reload_interval),
             ("--stream-check-interval", self.stream_check_interval),
         ] {
             require(!time.is_zero(), flag, "must be more than 0")?;
         }
+        let window = self.dedupe_window;
+        require(
+            !window.is_zero() && window <= Duration::from_secs(24 * 3600),
+            "--dedupe-window",
+            "must be more than 0 and at most 24h",
+        )?;
         let refill = self.failed_attempts_refill;
         require(
             !refill.is_zero() && refill <= Duration::from_secs(3600),

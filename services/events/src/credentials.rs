@@ -21,7 +21,7 @@ use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
 pub use self::file::{ChangeError, Keep, NewClient, Store, create_hash_key};
-use crate::reload::Source;
+use crate::{quota::Quota, reload::Source};
 
 /// How many secrets of one client work at the same time.
 pub const MAX_SECRETS: usize = 2;
@@ -84,6 +84,19 @@ impl fmt::Debug for HashKey {
 pub struct CredentialsFile {
     /// Every client.
     pub clients: Vec<ClientEntry>,
+    /// Partners with a quota of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partners: Vec<PartnerEntry>,
+}
+
+/// What a partner has of its own, beside its clients.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartnerEntry {
+    /// The partner that clients name.
+    pub partner: String,
+    /// How many events all of its clients together may send, in place of `--partner-quota`.
+    pub quota: Quota,
 }
 
 impl CredentialsFile {
@@ -109,6 +122,9 @@ pub struct ClientEntry {
     pub kind: Producer,
     /// The event types it may send, or `["*"]` for all that its kind may.
     pub allow: Vec<String>,
+    /// How many events it may send, in place of `--client-quota`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
     /// Up to two keyed hashes, in hexadecimal, the oldest first.
     pub secrets: Vec<String>,
 }
@@ -147,6 +163,7 @@ pub fn issue(
         partner: partner.to_owned(),
         kind,
         allow: allow.iter().map(|allowed| (*allowed).to_owned()).collect(),
+        quota: None,
     };
     NewCredential { entry, secret }
 }
@@ -188,13 +205,25 @@ pub enum CredentialsError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A partner in the file cannot be used.
+    #[error("partner {index} of the credentials file: {problem}")]
+    Partner {
+        /// Which, counted from 0.
+        index: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
 }
 
 /// One client, as requests meet it.
 #[derive(Debug)]
 pub struct Client {
     client_id: String,
-    partner_id: String,
+    partner_id: Arc<str>,
+    /// `PARTNER/CLIENT`; neither holds a slash.
+    name: Arc<str>,
+    quota: Option<Quota>,
+    partner_quota: Option<Quota>,
     kind: Producer,
     allow: Allow,
     hashes: [Hash; MAX_SECRETS],
@@ -217,6 +246,35 @@ impl Client {
     #[must_use]
     pub fn partner_id(&self) -> &str {
         &self.partner_id
+    }
+
+    /// What it is known by inside the service: its partner and its own id.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// That name for what an event carries as `partnerid` and `clientid`.
+    pub(crate) fn name_of(partner_id: &str, client_id: &str) -> String {
+        format!("{partner_id}/{client_id}")
+    }
+
+    /// What its partner is known by inside the service.
+    pub(crate) fn partner_name(&self) -> &Arc<str> {
+        &self.partner_id
+    }
+
+    pub(crate) fn kind(&self) -> Producer {
+        self.kind
+    }
+
+    /// Its own quota, if it has one.
+    pub(crate) fn quota(&self) -> Option<Quota> {
+        self.quota
+    }
+
+    /// Its partner's own quota, if that has one.
+    pub(crate) fn partner_quota(&self) -> Option<Quota> {
+        self.partner_quota
     }
 
     /// Whether it may send events of this schema: its credential and its kind must both allow it.
@@ -255,7 +313,7 @@ impl Credentials {
     pub fn new(hash_key: HashKey, file: CredentialsFile) -> Result<Self, CredentialsError> {
         Ok(Self {
             hash_key,
-            clients: check_all(file.clients)?,
+            clients: check_all(file)?,
             nobody: [rand::random(), rand::random()],
         })
     }
@@ -297,12 +355,14 @@ impl Source for CredentialsFiles {
     }
 }
 
-fn check_all(entries: Vec<ClientEntry>) -> Result<HashMap<String, Client>, CredentialsError> {
-    let mut clients = HashMap::with_capacity(entries.len());
-    for (index, entry) in entries.into_iter().enumerate() {
+fn check_all(file: CredentialsFile) -> Result<HashMap<String, Client>, CredentialsError> {
+    let quotas = partner_quotas(file.partners)?;
+    let mut clients = HashMap::with_capacity(file.clients.len());
+    for (index, entry) in file.clients.into_iter().enumerate() {
         let fault = |problem| CredentialsError::Client { index, problem };
         let key = entry.key.clone();
-        let client = check(entry).map_err(fault)?;
+        let partner_quota = quotas.get(&entry.partner).copied();
+        let client = check(entry, partner_quota).map_err(fault)?;
         if clients.insert(key, client).is_some() {
             return Err(fault("its key is another client's"));
         }
@@ -310,12 +370,31 @@ fn check_all(entries: Vec<ClientEntry>) -> Result<HashMap<String, Client>, Crede
     Ok(clients)
 }
 
-fn check(entry: ClientEntry) -> Result<Client, &'static str> {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    for name in [&entry.key, &entry.clientid, &entry.partner] {
-        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(word) {
-            return Err("key, clientid and partner must be 1 to 64 letters, digits, '-', '_' or '.'");
+fn partner_quotas(entries: Vec<PartnerEntry>) -> Result<HashMap<String, Quota>, CredentialsError> {
+    let mut quotas = HashMap::with_capacity(entries.len());
+    for (index, entry) in entries.into_iter().enumerate() {
+        let fault = |problem| CredentialsError::Partner { index, problem };
+        if !is_name(&entry.partner) {
+            return Err(fault("its name must be 1 to 64 letters, digits, '-', '_' or '.'"));
         }
+        if quotas.insert(entry.partner, entry.quota).is_some() {
+            return Err(fault("it is there twice"));
+        }
+    }
+    Ok(quotas)
+}
+
+fn is_name(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(word)
+}
+
+fn check(entry: ClientEntry, partner_quota: Option<Quota>) -> Result<Client, &'static str> {
+    if ![&entry.key, &entry.clientid, &entry.partner]
+        .into_iter()
+        .all(|name| is_name(name))
+    {
+        return Err("key, clientid and partner must be 1 to 64 letters, digits, '-', '_' or '.'");
     }
     if entry.secrets.is_empty() || entry.secrets.len() > MAX_SECRETS {
         return Err("it must have one or two secrets");
@@ -329,8 +408,11 @@ fn check(entry: ClientEntry) -> Result<Client, &'static str> {
     }
     Ok(Client {
         allow: allow(&entry.allow)?,
+        name: Client::name_of(&entry.partner, &entry.clientid).into(),
         client_id: entry.clientid,
-        partner_id: entry.partner,
+        partner_id: entry.partner.into(),
+        quota: entry.quota,
+        partner_quota,
         kind: entry.kind,
         hashes,
     })

@@ -17,6 +17,8 @@ use event_model::syntax_fault;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use jiff::Timestamp;
+
 use crate::refusal::Refusal;
 
 const SHAPES: &str = "send one event, an array of events, or {\"sentat\": …, \"events\": […]}";
@@ -65,8 +67,24 @@ pub(crate) fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<Op
     Some(value.to_str().ok().filter(|_| values.next().is_none()))
 }
 
-/// The bytes of each event, in order.
-pub(crate) fn decode(body: &[u8], format: Format, max_events: usize) -> Result<Vec<&[u8]>, Refusal> {
+/// What a body holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Decoded<'b> {
+    /// The bytes of each event, in order.
+    pub(crate) events: Vec<&'b [u8]>,
+    /// When the client sent them, by its own clock.
+    pub(crate) sent_at: Option<Timestamp>,
+}
+
+impl<'b> From<Vec<&'b [u8]>> for Decoded<'b> {
+    fn from(events: Vec<&'b [u8]>) -> Self {
+        let sent_at = None;
+        Self { events, sent_at }
+    }
+}
+
+/// The events in a body.
+pub(crate) fn decode(body: &[u8], format: Format, max_events: usize) -> Result<Decoded<'_>, Refusal> {
     if let Err(error) = std::str::from_utf8(body) {
         let problem = "not UTF-8".to_owned();
         return Err(Refusal::NotJson {
@@ -74,14 +92,14 @@ pub(crate) fn decode(body: &[u8], format: Format, max_events: usize) -> Result<V
             problem,
         });
     }
-    let events = match format {
+    let decoded = match format {
         Format::Json => json(body, max_events)?,
-        Format::Ndjson => lines(body, max_events)?,
+        Format::Ndjson => lines(body, max_events)?.into(),
     };
-    if events.is_empty() {
+    if decoded.events.is_empty() {
         Err(Refusal::WrongShape(NO_EVENTS))
     } else {
-        Ok(events)
+        Ok(decoded)
     }
 }
 
@@ -97,7 +115,7 @@ fn lines(body: &[u8], max_events: usize) -> Result<Vec<&[u8]>, Refusal> {
     Ok(events)
 }
 
-fn json(body: &[u8], max_events: usize) -> Result<Vec<&[u8]>, Refusal> {
+fn json(body: &[u8], max_events: usize) -> Result<Decoded<'_>, Refusal> {
     let mut refusal = None;
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let shape = Body {
@@ -107,8 +125,11 @@ fn json(body: &[u8], max_events: usize) -> Result<Vec<&[u8]>, Refusal> {
     .deserialize(&mut deserializer)
     .and_then(|shape| deserializer.end().map(|()| shape));
     match shape {
-        Ok(Shape::Single) => Ok(vec![body.trim_ascii()]),
-        Ok(Shape::Several(events)) => Ok(events.into_iter().map(|event| event.get().as_bytes()).collect()),
+        Ok(Shape::Single) => Ok(vec![body.trim_ascii()].into()),
+        Ok(Shape::Several(events, sent_at)) => Ok(Decoded {
+            events: events.into_iter().map(|event| event.get().as_bytes()).collect(),
+            sent_at,
+        }),
         Err(error) => Err(refusal.unwrap_or_else(|| {
             let (offset, problem) = syntax_fault(body, &error);
             Refusal::NotJson { offset, problem }
@@ -119,7 +140,7 @@ fn json(body: &[u8], max_events: usize) -> Result<Vec<&[u8]>, Refusal> {
 enum Shape<'b> {
     /// The body is one event.
     Single,
-    Several(Vec<&'b RawValue>),
+    Several(Vec<&'b RawValue>, Option<Timestamp>),
 }
 
 /// Reads a body's outermost level; whatever lies within is only skipped over.
@@ -170,14 +191,15 @@ impl<'de> Visitor<'de> for Body<'_> {
         if others {
             return Err(self.refuse(Refusal::WrongShape(SHAPES)));
         }
-        if sentat.is_some_and(|sentat| !is_time(sentat)) {
+        let sent_at = sentat.map(time);
+        if sent_at == Some(None) {
             return Err(self.refuse(Refusal::WrongShape(SENTAT)));
         }
         let mut inner = serde_json::Deserializer::from_str(events.get());
         match inner.deserialize_any(Items {
             max_events: self.max_events,
         }) {
-            Ok(Some(events)) => Ok(Shape::Several(events)),
+            Ok(Some(events)) => Ok(Shape::Several(events, sent_at.flatten())),
             Ok(None) => {
                 let limit = self.max_events;
                 Err(self.refuse(Refusal::TooManyEvents { limit }))
@@ -189,7 +211,7 @@ impl<'de> Visitor<'de> for Body<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<Shape<'de>, A::Error> {
         let limit = self.max_events;
         match (Items { max_events: limit }).visit_seq(access)? {
-            Some(events) => Ok(Shape::Several(events)),
+            Some(events) => Ok(Shape::Several(events, None)),
             None => Err(self.refuse(Refusal::TooManyEvents { limit })),
         }
     }
@@ -243,8 +265,8 @@ impl<'de> Visitor<'de> for Items {
     }
 }
 
-fn is_time(value: &RawValue) -> bool {
-    serde_json::from_str::<String>(value.get()).is_ok_and(|text| text.parse::<jiff::Timestamp>().is_ok())
+fn time(value: &RawValue) -> Option<Timestamp> {
+    serde_json::from_str::<String>(value.get()).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -2,29 +2,32 @@
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{body::Body, http::HeaderMap, http::HeaderName};
+use axum::{body::Body, http::HeaderMap};
 use event_model::{Catalogue, EventId, EventType};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::{
     admission::{Admission, Admitted},
-    attempts::{FailedAttempts, Peer},
+    attempts::FailedAttempts,
     auth::authenticate,
     batch::{Owner, Record},
     config::Limits,
     credentials::{Client, Credentials, CredentialsFiles},
-    decode::{Format, decode},
+    decode::{Decoded, Format, decode},
+    dedupe::Window,
+    edge::{Edge, Peer},
     enrich::{Enriched, Origin},
     http::{
         body,
         encoding::{Decompressor, Encoding},
     },
-    metrics::Metrics,
+    metrics::{Metrics, Stopwatch},
+    quota::Quotas,
     refusal::{Refusal, Rejected},
     reload::Reloadable,
     stream::StreamLimits,
-    submission::{Settled, submission},
+    submission::{Durability, Settled, submission},
     validate::Rules,
 };
 
@@ -40,9 +43,10 @@ pub(crate) struct Ingest {
     pub(crate) limits: Limits,
     pub(crate) decompressor: Decompressor,
     pub(crate) stream_limits: StreamLimits,
-    /// The header in which the trusted edge names the country.
-    pub(crate) country_header: Option<HeaderName>,
+    pub(crate) edge: Edge,
+    pub(crate) quotas: Quotas,
     pub(crate) admission: Admission,
+    pub(crate) window: Arc<Window>,
     pub(crate) submissions: mpsc::Sender<Vec<Record>>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -63,6 +67,8 @@ pub(crate) enum Outcome {
     Published(EventId),
     /// It is on disk and will be in the stream.
     Spooled(EventId),
+    /// It was accepted before, so, and is not sent again.
+    Duplicate(EventId, Durability),
     /// It would be accepted; nothing was published.
     Valid(Option<EventId>),
     /// It will never be accepted as it is.
@@ -81,15 +87,21 @@ impl Ingest {
         headers: &HeaderMap,
         request_body: Body,
     ) -> Result<Vec<Outcome>, Refusal> {
+        let stages = &self.metrics.stages;
+        let mut watch = Stopwatch::start();
         let credentials = self.credentials.current();
         let client = self.prove(peer, headers, &credentials)?;
         let path_type = self.authorise(client, path_type)?;
+        watch.lap(&stages.auth);
         let format = Format::of(headers)?;
         let encoding = Encoding::of(headers)?;
-        let mut admitted = self.admission.admit(body::announced(headers, &self.limits)?)?;
+        let announced = body::announced(headers, &self.limits)?;
+        let mut admitted = self.admission.admit(client.name(), client.kind(), announced)?;
         let bytes = body::read(request_body, headers, &self.limits).await?;
         let bytes = self.decompressor.undo(encoding, bytes, &mut admitted).await?;
-        let events = decode(&bytes, format, self.limits.events)?;
+        watch.lap(&stages.read);
+        let Decoded { events, sent_at } = decode(&bytes, format, self.limits.events)?;
+        watch.lap(&stages.decode);
 
         let catalogue = &self.catalogue;
         let limits = self.limits.within(self.stream_limits.record_bytes());
@@ -106,15 +118,20 @@ impl Ingest {
             };
             return Ok(events.into_iter().map(outcome).collect());
         }
+        self.charge(client, events.len())?;
         let origin = Origin {
             client,
-            country: self.country(headers),
+            country: self.edge.country(headers, peer),
             received: Timestamp::now(),
+            sent: sent_at,
         };
         let judge = |event| rules.verdict(event).map(|valid| origin.enrich(&valid));
         let judged: Vec<_> = events.into_iter().map(judge).collect();
+        watch.lap(&stages.validate);
         drop(bytes);
-        Ok(self.publish(judged, admitted).await)
+        let outcomes = self.publish(client, path_type.as_ref(), judged, admitted).await;
+        watch.lap(&stages.publish);
+        Ok(outcomes)
     }
 
     /// Who it is; or a refusal, which says something else once too many attempts from there failed.
@@ -125,7 +142,7 @@ impl Ingest {
         credentials: &'c Credentials,
     ) -> Result<&'c Client, Refusal> {
         authenticate(headers, credentials).map_err(|refusal| {
-            let (address, now) = (self.attempts.address(headers, peer), Instant::now());
+            let (address, now) = (self.edge.address(headers, peer), Instant::now());
             match self.attempts.check(address, now) {
                 Ok(()) => self.attempts.failed(address, now),
                 Err(limited) => return limited,
@@ -144,44 +161,56 @@ impl Ingest {
         Ok(Some(schema.event_type().clone()))
     }
 
-    fn country(&self, headers: &HeaderMap) -> Option<String> {
-        let value = headers.get(self.country_header.as_ref()?)?.to_str().ok()?;
-        let two_letters = value.len() == 2 && value.bytes().all(|byte| byte.is_ascii_alphabetic());
-        two_letters.then(|| value.to_ascii_lowercase())
+    /// Charges a request's events, of whatever worth, to the quotas.
+    fn charge(&self, client: &Client, events: usize) -> Result<(), Refusal> {
+        let charged = self.quotas.charge(client, events, Instant::now());
+        if let Err(Refusal::OverQuota { scope, .. }) = charged {
+            self.metrics.over_quota(scope, events);
+        }
+        charged
     }
 
     /// Hands the valid events over together, so that they keep their order, and waits until each is
     /// settled.
-    async fn publish(&self, judged: Vec<Result<Enriched, Rejected>>, mut admitted: Admitted) -> Vec<Outcome> {
-        let valid = judged.iter().flatten();
-        let (count, bytes) = valid.fold((0, 0), |(count, bytes), event| {
-            (
-                count + 1,
-                bytes + event.line.len() + event.partition_key.len() + RECORD_OVERHEAD,
-            )
-        });
+    async fn publish(
+        &self,
+        client: &Client,
+        path_type: Option<&EventType>,
+        judged: Vec<Result<Enriched, Rejected>>,
+        mut admitted: Admitted,
+    ) -> Vec<Outcome> {
+        let partner = self.metrics.ledger.partner(client.partner_name());
+        let (mut rows, mut bytes) = (Vec::with_capacity(judged.len()), 0);
+        for event in &judged {
+            match event {
+                Ok(event) => {
+                    rows.push(partner.row(Some(&event.event_type)));
+                    bytes += event.line.len() + event.partition_key.len() + RECORD_OVERHEAD;
+                }
+                Err(rejected) => {
+                    let event_type = rejected.event_type.as_ref().or(path_type);
+                    partner.row(event_type).reject(&rejected.reason);
+                }
+            }
+        }
+        let count = rows.len();
         let fits = admitted.resize(bytes).is_ok();
-        let (tickets, answer) = submission(count, admitted, &self.metrics);
-        let mut tickets = tickets.into_iter();
-        let (mut records, mut outcomes) = (Vec::with_capacity(count), Vec::new());
+        let (tickets, answer) = submission(rows, admitted);
+        let own_ids = judged.iter().flatten();
+        let own_ids = own_ids.map(|event| event.has_own_id.then_some(event.event_id));
+        let to_send = self.window.enter(client, own_ids.zip(tickets), Instant::now());
+        let mut to_send = to_send.into_iter();
+        let (mut records, mut outcomes) = (Vec::with_capacity(count), Vec::with_capacity(judged.len()));
         for event in judged {
             match event {
-                Err(rejected) => {
-                    self.metrics.rejected(&rejected.reason);
-                    outcomes.push(Outcome::Rejected(rejected));
-                }
-                Ok(Enriched {
-                    event_id,
-                    line,
-                    partition_key,
-                }) => {
-                    outcomes.push(Outcome::Retry(event_id));
-                    let ticket = tickets.next().expect("as many tickets as valid events");
-                    records.push(Record {
-                        line,
-                        partition_key,
+                Err(rejected) => outcomes.push(Outcome::Rejected(rejected)),
+                Ok(event) => {
+                    outcomes.push(Outcome::Retry(event.event_id));
+                    records.extend(to_send.next().flatten().map(|ticket| Record {
+                        line: event.line,
+                        partition_key: event.partition_key,
                         owner: Owner::Client(ticket),
-                    });
+                    }));
                 }
             }
         }
@@ -189,7 +218,7 @@ impl Ingest {
             return outcomes;
         }
         // What does not fit the budget, or finds the publisher gone, drops its tickets: `retry`.
-        if fits {
+        if fits && !records.is_empty() {
             drop(self.submissions.send(records).await);
         } else {
             drop(records);
@@ -201,6 +230,7 @@ impl Ingest {
                 *outcome = match settled.next() {
                     Some(Settled::Published) => Outcome::Published(event_id),
                     Some(Settled::Spooled) => Outcome::Spooled(event_id),
+                    Some(Settled::Duplicate(durability)) => Outcome::Duplicate(event_id, durability),
                     Some(Settled::Retry) | None => Outcome::Retry(event_id),
                 };
             }

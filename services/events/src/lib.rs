@@ -1,9 +1,9 @@
 //! Event collection: HTTP in, one Kinesis record an event out.
 //!
 //! ```text
-//! http → auth → decode → validate → enrich → batch → publish → Kinesis
-//!                                                    ↓ ↑
-//!                                                   spool
+//! http → auth → decode → validate → enrich → dedupe → batch → publish → Kinesis
+//!                                                             ↓ ↑
+//!                                                            spool
 //! ```
 //!
 //! `ingest.rs` shows the order of the stages in one function. Two promises hold the rest together:
@@ -17,17 +17,24 @@ mod attempts;
 mod auth;
 mod backlog;
 mod batch;
+mod bucket;
+mod clock;
 pub mod command;
 mod concurrency;
 mod config;
+pub mod country;
 pub mod credentials;
 mod decode;
+pub mod dedupe;
+pub mod edge;
 mod enrich;
 mod http;
 mod ingest;
+mod ledger;
 mod metrics;
 mod publish;
 mod put;
+pub mod quota;
 mod refusal;
 pub mod reload;
 mod shards;
@@ -35,14 +42,16 @@ mod spool;
 mod spooling;
 mod stream;
 mod submission;
+mod trace;
 mod validate;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use aws_sdk_kinesis::Client as Kinesis;
 use service_runtime::{Runtime, tasks::TaskFailure, tasks::Tasks};
 use tokio::net::TcpListener;
 
+pub use admission::Budget;
 pub use attempts::AttemptSettings;
 pub use config::{Config, Limits, PublishSettings, Settings, SpoolSettings};
 pub use http::cors::CorsOrigins;
@@ -52,10 +61,12 @@ use crate::{
     admission::Admission,
     attempts::FailedAttempts,
     backlog::{Backlog, Keys},
+    dedupe::Window,
     http::encoding::Decompressor,
     ingest::Ingest,
     metrics::Metrics,
     publish::Publisher,
+    quota::Quotas,
     spool::Spool,
     spooling::Spooling,
 };
@@ -117,17 +128,20 @@ pub async fn run(
     let metrics = Arc::new(Metrics::register(&runtime.registry)?);
     let stream = stream::Stream::new(kinesis, config.stream.clone());
     let latch = runtime.readiness.latch("stream");
-    let spool = open_spool(config.spool, &runtime, &metrics)?;
+    let window = Arc::new(Window::new(config.dedupe, metrics.dedupe.clone()));
+    let spool = open_spool(config.spool, &runtime, &metrics, &window)?;
     let (publisher, submissions) = Publisher::new(stream.clone(), config.publish, spool, &metrics);
     let ingest = Arc::new(Ingest {
-        attempts: FailedAttempts::new(config.attempts, Arc::clone(&metrics)),
+        attempts: FailedAttempts::new(&config.attempts, Arc::clone(&metrics)),
         credentials: Arc::clone(&config.credentials),
         catalogue: event_model::Catalogue::bundled()?,
         limits: config.limits,
         decompressor: Decompressor::new(config.limits.decompressed_bytes, config.limits.body_timeout),
         stream_limits: stream.limits().clone(),
-        country_header: config.country_header,
-        admission: Admission::new(config.in_flight_bytes, metrics.in_flight_bytes.clone()),
+        edge: config.edge.clone(),
+        quotas: Quotas::new(config.quotas),
+        admission: Admission::new(config.budget, metrics.in_flight_bytes.clone()),
+        window,
         submissions,
         metrics: Arc::clone(&metrics),
     });
@@ -147,12 +161,24 @@ pub async fn run(
             runtime.shutdown.clone(),
         ),
     );
+    if let Some(database) = config.edge.country_database {
+        tasks.spawn(
+            "country database watch",
+            reload::watch(
+                database,
+                config.reload_interval,
+                metrics.country_database_reload.clone(),
+                runtime.shutdown.clone(),
+            ),
+        );
+    }
     tasks.spawn("publisher", publisher.run());
     let server = http::Server {
         listener,
         router: http::router(ingest, &config.cors_origins),
         max_connections: config.max_connections,
         idle_timeout: config.idle_timeout,
+        answer_timeout: config.answer_timeout,
         connections: metrics.connections.clone(),
     };
     tasks.spawn("http", server.serve(runtime.shutdown.clone()));
@@ -164,6 +190,7 @@ fn open_spool(
     settings: Option<SpoolSettings>,
     runtime: &Runtime,
     metrics: &Arc<Metrics>,
+    window: &Window,
 ) -> Result<Option<(Spooling, Backlog)>, SpoolError> {
     let Some(SpoolSettings { folder, max_bytes }) = settings else {
         tracing::warn!("no --spool-folder: what Kinesis does not take in time is answered `retry`");
@@ -171,7 +198,11 @@ fn open_spool(
     };
     let latch = runtime.readiness.latch("spool");
     let mut keys = Keys::default();
-    let spool = Spool::open(&folder, max_bytes, &mut keys)?;
+    let now = Instant::now();
+    let spool = Spool::open(&folder, max_bytes, |record| {
+        keys.add(&record.partition_key);
+        window.restore(&record.line, now);
+    })?;
     let (records, bytes) = (spool.records(), spool.bytes());
     tracing::info!(records, bytes, max_bytes, "the spool is open");
     let spooling = Spooling::new(spool, latch, metrics)?;

@@ -1,23 +1,24 @@
-//! Every metric of the service, in one place.
-//!
-//! The ledger balances by construction: an event is counted as received in the same function that
-//! counts what became of it, so `events_received_total` is always the sum of
-//! `events_accepted_total`, `events_rejected_total` over all reasons, and `events_retry_total`.
+//! Every metric of the service, in one place; those of events by type and partner are in
+//! [`crate::ledger`].
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    core::Collector,
 };
 
-use crate::{refusal::Rejection, shards::Shards, submission::Settled};
+use crate::{ledger::Ledger, refusal::Scope, shards::Shards};
 
 /// Names are the API of dashboards and alerts.
 pub(crate) struct Metrics {
-    received: IntCounter,
-    accepted: IntCounter,
-    rejected: IntCounterVec,
-    retry: IntCounter,
+    /// What became of every event.
+    pub(crate) ledger: Ledger,
+    /// How long the stages of a request take.
+    pub(crate) stages: Stages,
+    /// The ids that are remembered.
+    pub(crate) dedupe: DedupeMetrics,
+    quota_refused: IntCounterVec,
     requests: IntCounterVec,
     failed_records: IntCounterVec,
     failed_attempts: IntCounterVec,
@@ -30,8 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) put_concurrency_limit: IntGauge,
     /// What each shard takes.
     pub(crate) shards: Shards,
-    /// Records that went into the spool, and that came out of it into the stream.
-    pub(crate) spooled: IntCounter,
+    /// Records that came out of the spool into the stream.
     pub(crate) spool_drained: IntCounter,
     /// Times that its disk failed.
     pub(crate) spool_errors: IntCounter,
@@ -46,31 +46,21 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     /// Whether the credentials are the ones in their files.
     pub(crate) credentials_reload: ReloadMetrics,
+    /// Whether the country database is the one in its file.
+    pub(crate) country_database_reload: ReloadMetrics,
 }
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         let metrics = Self {
-            received: counter(
+            ledger: register(registry, Ledger::new()?)?,
+            stages: Stages::register(registry)?,
+            dedupe: DedupeMetrics::register(registry)?,
+            quota_refused: counters(
                 registry,
-                "events_received_total",
-                "Events received: the sum of accepted, rejected and retry.",
-            )?,
-            accepted: counter(
-                registry,
-                "events_accepted_total",
-                "Events that are in the stream, or in the spool and will be.",
-            )?,
-            rejected: counters(
-                registry,
-                "events_rejected_total",
-                "Events that were refused, by reason.",
-                &["reason"],
-            )?,
-            retry: counter(
-                registry,
-                "events_retry_total",
-                "Events that the client was asked to send again.",
+                "events_quota_refused_events_total",
+                "Events of requests that were refused because a quota was used up, by whose quota it was.",
+                &["scope"],
             )?,
             requests: counters(
                 registry,
@@ -135,11 +125,6 @@ impl Metrics {
                     &["shard"],
                 )?,
             ),
-            spooled: counter(
-                registry,
-                "events_spooled_total",
-                "Accepted events that went into the spool.",
-            )?,
             spool_drained: counter(
                 registry,
                 "events_spool_drained_total",
@@ -179,9 +164,10 @@ impl Metrics {
                 "Open connections on the public port.",
             )?,
             credentials_reload: ReloadMetrics::register(registry, "credentials")?,
+            country_database_reload: ReloadMetrics::register(registry, "country_database")?,
         };
-        for code in Rejection::CODES {
-            metrics.rejected.with_label_values(&[code]);
+        for scope in [Scope::Client, Scope::Partner] {
+            metrics.quota_refused.with_label_values(&[scope.as_str()]);
         }
         for outcome in ["answered", "refused"] {
             metrics.failed_attempts.with_label_values(&[outcome]);
@@ -189,19 +175,10 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// An event was refused.
-    pub(crate) fn rejected(&self, reason: &Rejection) {
-        self.received.inc();
-        self.rejected.with_label_values(&[reason.code()]).inc();
-    }
-
-    /// An event that was handed to the publisher is settled.
-    pub(crate) fn settled(&self, settled: Settled) {
-        self.received.inc();
-        match settled {
-            Settled::Published | Settled::Spooled => self.accepted.inc(),
-            Settled::Retry => self.retry.inc(),
-        }
+    /// A request with so many events was over a quota.
+    pub(crate) fn over_quota(&self, scope: Scope, events: usize) {
+        let counter = self.quota_refused.with_label_values(&[scope.as_str()]);
+        counter.inc_by(events as u64);
     }
 
     /// A request was answered.
@@ -233,6 +210,102 @@ impl Metrics {
     pub(crate) fn batch(&self, records: usize, bytes: usize) {
         self.batch_records.observe(records as f64);
         self.batch_bytes.observe(bytes as f64);
+    }
+}
+
+/// How long each stage of a request took; observed once a request.
+#[derive(Clone)]
+pub(crate) struct Stages {
+    pub(crate) auth: Histogram,
+    pub(crate) read: Histogram,
+    pub(crate) decode: Histogram,
+    pub(crate) validate: Histogram,
+    pub(crate) publish: Histogram,
+}
+
+impl Stages {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let options = HistogramOpts::new(
+            "events_stage_seconds",
+            "How long the stages of requests take: auth; read, with undoing the content encoding; decode; \
+             validate, with enriching; publish, until every event is settled.",
+        )
+        .buckets(vec![
+            0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0,
+        ]);
+        let stages = register(registry, HistogramVec::new(options, &["stage"])?)?;
+        let stage = |name: &str| stages.with_label_values(&[name]);
+        Ok(Self {
+            auth: stage("auth"),
+            read: stage("read"),
+            decode: stage("decode"),
+            validate: stage("validate"),
+            publish: stage("publish"),
+        })
+    }
+}
+
+/// Times one stage after the other.
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// A stage has ended and the next begins.
+    pub(crate) fn lap(&mut self, stage: &Histogram) {
+        let now = Instant::now();
+        stage.observe(now.duration_since(self.0).as_secs_f64());
+        self.0 = now;
+    }
+}
+
+/// The ids that are remembered to tell duplicates.
+#[derive(Clone)]
+pub(crate) struct DedupeMetrics {
+    ids: IntGauge,
+    limit: IntGauge,
+    forgotten_early: IntCounter,
+}
+
+impl DedupeMetrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            ids: gauge(
+                registry,
+                "events_dedupe_ids",
+                "Ids of accepted events that are remembered to tell duplicates.",
+            )?,
+            limit: gauge(
+                registry,
+                "events_dedupe_ids_limit",
+                "How many are at most: --dedupe-events.",
+            )?,
+            forgotten_early: counter(
+                registry,
+                "events_dedupe_forgotten_early_total",
+                "Ids that were forgotten before --dedupe-window was over, because there were too many.",
+            )?,
+        })
+    }
+
+    pub(crate) fn limit(&self, ids: usize) {
+        self.limit.set(i64::try_from(ids).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn remembered(&self, ids: usize) {
+        self.ids.set(i64::try_from(ids).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn forgotten_early(&self) {
+        self.forgotten_early.inc();
+    }
+
+    /// How many are remembered, and were forgotten early.
+    #[cfg(test)]
+    pub(crate) fn shown(&self) -> (i64, u64) {
+        (self.ids.get(), self.forgotten_early.get())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use event_model::{EnvelopeError, EventId, MalformedEvent, SchemaError, SchemaVersion};
+use event_model::{EnvelopeError, EventId, EventType, MalformedEvent, SchemaError, SchemaVersion};
 
 /// Why a request as a whole is refused. None of its events was looked at, or none was published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,14 @@ pub(crate) enum Refusal {
     #[error("too many attempts from this address have failed: wait")]
     TooManyFailures {
         /// Until the next attempt is looked at.
+        wait: Duration,
+    },
+    /// The client or its partner has used up its quota.
+    #[error("the quota of this {} is used up: wait", scope.as_str())]
+    OverQuota {
+        /// Whose quota.
+        scope: Scope,
+        /// Until so many events are let through.
         wait: Duration,
     },
     /// The type in the path is not in the catalogue.
@@ -71,11 +79,30 @@ pub(crate) enum Refusal {
     /// What is in flight fills the budget.
     #[error("too much is in flight: try again later")]
     Overloaded,
+    /// What this client alone has in flight fills its share of the budget.
+    #[error("this client has too much in flight: try again later")]
+    TooMuchInFlight,
+}
+
+/// Whose quota it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Client,
+    Partner,
+}
+
+impl Scope {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Partner => "partner",
+        }
+    }
 }
 
 impl Refusal {
     /// Every code.
-    pub(crate) const CODES: [&'static str; 14] = [
+    pub(crate) const CODES: [&'static str; 17] = [
         "unauthenticated",
         "too_many_failures",
         "unknown_type",
@@ -90,6 +117,9 @@ impl Refusal {
         "body_too_slow",
         "body_cut_off",
         "overloaded",
+        "too_much_in_flight",
+        "client_quota",
+        "partner_quota",
     ];
 
     /// A stable name for answers and metrics.
@@ -109,6 +139,14 @@ impl Refusal {
             Self::BodyTooSlow => 11,
             Self::BodyCutOff => 12,
             Self::Overloaded => 13,
+            Self::TooMuchInFlight => 14,
+            Self::OverQuota {
+                scope: Scope::Client, ..
+            } => 15,
+            Self::OverQuota {
+                scope: Scope::Partner,
+                ..
+            } => 16,
         };
         Self::CODES[index]
     }
@@ -118,6 +156,8 @@ impl Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rejected {
     pub(crate) event_id: Option<EventId>,
+    /// Its type, where that is one of the catalogue's.
+    pub(crate) event_type: Option<EventType>,
     pub(crate) schema_version: Option<SchemaVersion>,
     pub(crate) reason: Rejection,
 }
@@ -152,7 +192,12 @@ impl Rejection {
 
     /// A stable name for answers and metrics.
     pub(crate) fn code(&self) -> &'static str {
-        let index = match self {
+        Self::CODES[self.index()]
+    }
+
+    /// Its place in [`Self::CODES`].
+    pub(crate) fn index(&self) -> usize {
+        match self {
             Self::TooLarge { .. } => 0,
             Self::Malformed(_) => 1,
             Self::Envelope(_) => 2,
@@ -162,7 +207,6 @@ impl Rejection {
             Self::UnknownVersion => 6,
             Self::Forbidden => 7,
             Self::Invalid(_) => 8,
-        };
-        Self::CODES[index]
+        }
     }
 }

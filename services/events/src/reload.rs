@@ -1,4 +1,4 @@
-//! What is read from files is read again when they change: credentials.
+//! What is read from files is read again when they change: credentials, the country database.
 //!
 //! Files are looked at rather than waited for: a Kubernetes secret changes by a swap of symbolic
 //! links, a network file system tells nobody, and a look is a few system calls. A value is replaced

@@ -26,10 +26,7 @@ use std::{
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use jiff::Timestamp;
 
-use crate::{
-    backlog::Keys,
-    batch::{Owner, Record},
-};
+use crate::batch::{Owner, Record};
 
 /// What a record costs beside its bytes: its number, its time, and its share of the store's own
 /// structures. Bounds the number of records, and with it the memory that their keys take.
@@ -103,11 +100,15 @@ struct Store {
 }
 
 impl Spool {
-    /// Opens or creates the spool, and adds the keys of its records to `keys`.
+    /// Opens or creates the spool, and shows `found` each of its records, in order.
     ///
     /// # Errors
     /// The folder cannot be used, or what is in it cannot be read.
-    pub(crate) fn open(folder: &Path, limit: u64, keys: &mut Keys) -> Result<Self, SpoolError> {
+    pub(crate) fn open(
+        folder: &Path,
+        limit: u64,
+        mut found: impl FnMut(&Record),
+    ) -> Result<Self, SpoolError> {
         let store = Store::open(folder)?;
         let mut spool = Self {
             folder: folder.to_owned(),
@@ -128,7 +129,7 @@ impl Spool {
             spool.records += 1;
             spool.bytes += cost(&record);
             spool.next = sequence + 1;
-            keys.add(&record.partition_key);
+            found(&record);
         }
         spool.store = Some(store);
         Ok(spool)

@@ -1,7 +1,7 @@
 //! Ties the records of one request to its answer.
 //!
-//! Each record carries a [`Ticket`]. A ticket is settled once: published, spooled, or to be retried by
-//! the client. One that is dropped unsettled, because a task ended or panicked or a queue was thrown
+//! Each record carries a [`Ticket`]. A ticket is settled once: published, spooled, a duplicate, or to be
+//! retried by the client. One that is dropped unsettled, because a task ended or panicked or a queue was thrown
 //! away, settles itself as `retry`. So a record that got lost can never be taken for a success, and
 //! a request never waits for ever.
 
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::{admission::Admitted, metrics::Metrics};
+use crate::{admission::Admitted, dedupe::Claim, ledger::Row};
 
 /// What became of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +18,33 @@ pub(crate) enum Settled {
     Published,
     /// It is in the spool, fsynced.
     Spooled,
+    /// It was accepted before, under the same id, and is not sent again.
+    Duplicate(Durability),
     /// It may or may not be in the stream; the client should send it again.
     Retry,
+}
+
+/// Where an accepted event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// In the stream.
+    Published,
+    /// On disk, and in the stream when Kinesis takes it.
+    Spooled,
+}
+
+impl Durability {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Spooled => "spooled",
+        }
+    }
 }
 
 /// The records of one request, until the last of them is settled.
 struct Submission {
     pending: Mutex<Pending>,
-    metrics: Arc<Metrics>,
     /// Given back with the last ticket, whether or not anybody still waits for the answer.
     _admitted: Admitted,
 }
@@ -40,15 +59,20 @@ struct Pending {
 pub(crate) struct Ticket {
     submission: Arc<Submission>,
     index: usize,
+    /// Where the event is counted.
+    row: Arc<Row>,
+    /// Where others with its id may wait for it.
+    claim: Option<Claim>,
     settled: bool,
 }
 
-/// Tickets for `count` records, and the answer once all are settled, in the order of the tickets.
+/// Tickets for events that are counted in these rows, and the answer once all are settled, in the order
+/// of the tickets.
 pub(crate) fn submission(
-    count: usize,
+    rows: Vec<Arc<Row>>,
     admitted: Admitted,
-    metrics: &Arc<Metrics>,
 ) -> (Vec<Ticket>, oneshot::Receiver<Vec<Settled>>) {
+    let count = rows.len();
     let (answer, receiver) = oneshot::channel();
     let pending = Mutex::new(Pending {
         settled: vec![Settled::Retry; count],
@@ -57,18 +81,27 @@ pub(crate) fn submission(
     });
     let submission = Arc::new(Submission {
         pending,
-        metrics: Arc::clone(metrics),
         _admitted: admitted,
     });
-    let ticket = |index| Ticket {
-        submission: Arc::clone(&submission),
-        index,
-        settled: false,
+    let ticket = |(index, row): (usize, Arc<Row>)| {
+        row.begin();
+        Ticket {
+            submission: Arc::clone(&submission),
+            index,
+            row,
+            claim: None,
+            settled: false,
+        }
     };
-    ((0..count).map(ticket).collect(), receiver)
+    (rows.into_iter().enumerate().map(ticket).collect(), receiver)
 }
 
 impl Ticket {
+    /// From now on what becomes of it is told to those who wait for it.
+    pub(crate) fn claim(&mut self, claim: Claim) {
+        self.claim = Some(claim);
+    }
+
     pub(crate) fn settle(mut self, settled: Settled) {
         self.record(settled);
     }
@@ -76,7 +109,10 @@ impl Ticket {
     fn record(&mut self, settled: Settled) {
         self.settled = true;
         let submission = &self.submission;
-        submission.metrics.settled(settled);
+        self.row.settle(settled);
+        if let Some(claim) = self.claim.take() {
+            claim.settle(settled);
+        }
         // Nothing under the lock can panic, so what a poisoned one holds is whole.
         let mut pending = submission.pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.settled[self.index] = settled;
@@ -102,22 +138,12 @@ impl Drop for Ticket {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use prometheus::IntGauge;
-
     use super::*;
-    use crate::admission::Admission;
+    use crate::admission::tests::{admission, admit, gauge};
 
     pub(crate) fn tickets(count: usize) -> (Vec<Ticket>, oneshot::Receiver<Vec<Settled>>) {
-        let metrics = Metrics::register(&prometheus::Registry::new()).expect("a new registry");
-        submission(
-            count,
-            admission().admit(0).expect("there is room"),
-            &Arc::new(metrics),
-        )
-    }
-
-    fn admission() -> Admission {
-        Admission::new(1 << 20, IntGauge::new("bytes", "bytes").expect("a gauge"))
+        let admitted = admit(&admission(1 << 20, &gauge()), 0).expect("there is room");
+        submission(vec![Arc::default(); count], admitted)
     }
 
     #[test]
@@ -142,11 +168,10 @@ pub(crate) mod tests {
 
     #[test]
     fn what_was_admitted_is_held_until_the_last_ticket_even_without_a_client() {
-        let metrics = Metrics::register(&prometheus::Registry::new()).expect("a new registry");
-        let gauge = IntGauge::new("bytes", "bytes").expect("a gauge");
-        let admission = Admission::new(1 << 20, gauge.clone());
-        let admitted = admission.admit(5_000).expect("there is room");
-        let (mut tickets, answer) = submission(2, admitted, &Arc::new(metrics));
+        let gauge = gauge();
+        let admission = admission(1 << 20, &gauge);
+        let admitted = admit(&admission, 5_000).expect("there is room");
+        let (mut tickets, answer) = submission(vec![Arc::default(); 2], admitted);
         drop(answer);
         tickets.remove(0).settle(Settled::Published);
         assert_eq!(gauge.get(), 5_000);

@@ -41,20 +41,22 @@ impl<'r> Rules<'r> {
             RawEvent::parse(bytes, self.limits.depth).map_err(|fault| unread(Rejection::Malformed(fault)))?;
         let envelope = Envelope::read(&event).map_err(|fault| unread(Rejection::Envelope(fault)))?;
         let (event_id, schema_version) = (envelope.event_id, envelope.schema_version);
-        let rejected = |schema_version, reason| Rejected {
+        let rejected = |schema: Option<&Schema>, schema_version, reason| Rejected {
             event_id,
+            event_type: schema.map(|schema| schema.event_type().clone()),
             schema_version,
             reason,
         };
 
         let schema = self
             .schema(&envelope)
-            .map_err(|reason| rejected(schema_version, reason))?;
+            .map_err(|(schema, reason)| rejected(schema, schema_version, reason))?;
         if !self.client.may_send(schema) {
-            return Err(rejected(schema_version, Rejection::Forbidden));
+            return Err(rejected(Some(schema), schema_version, Rejection::Forbidden));
         }
         if let Err(errors) = schema.verdict(event.value()) {
-            return Err(rejected(Some(schema.version()), Rejection::Invalid(errors)));
+            let version = Some(schema.version());
+            return Err(rejected(Some(schema), version, Rejection::Invalid(errors)));
         }
         Ok(Valid {
             schema,
@@ -66,18 +68,20 @@ impl<'r> Rules<'r> {
         })
     }
 
-    fn schema(&self, envelope: &Envelope<'_>) -> Result<&'r Schema, Rejection> {
+    /// The schema to judge by; or why there is none, and whatever schema there is of the type.
+    fn schema(&self, envelope: &Envelope<'_>) -> Result<&'r Schema, (Option<&'r Schema>, Rejection)> {
         let event_type = match (self.path_type, &envelope.event_type) {
-            (Some(path), Some(own)) if path != own => return Err(Rejection::TypeMismatch),
+            (Some(path), Some(own)) if path != own => return Err((None, Rejection::TypeMismatch)),
             (Some(event_type), _) | (None, Some(event_type)) => event_type.as_str(),
-            (None, None) => return Err(Rejection::MissingType),
+            (None, None) => return Err((None, Rejection::MissingType)),
         };
-        let latest = self.catalogue.latest(event_type).ok_or(Rejection::UnknownType)?;
+        let latest = self.catalogue.latest(event_type);
+        let latest = latest.ok_or((None, Rejection::UnknownType))?;
         let version: Option<SchemaVersion> = envelope.schema_version;
         version.map_or(Ok(latest), |version| {
             self.catalogue
                 .get(event_type, version)
-                .ok_or(Rejection::UnknownVersion)
+                .ok_or((Some(latest), Rejection::UnknownVersion))
         })
     }
 }
@@ -86,6 +90,7 @@ impl<'r> Rules<'r> {
 fn unread(reason: Rejection) -> Rejected {
     Rejected {
         event_id: None,
+        event_type: None,
         schema_version: None,
         reason,
     }

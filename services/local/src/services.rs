@@ -102,6 +102,7 @@ fn configure_events(config: &Config, clients: &DemoClients) -> Result<events::Co
             "--credentials-hash-key-file",
             clients.hash_key_file.clone().into(),
         ),
+        ("--trusted-proxies", "127.0.0.0/8".into()),
         ("--country-header", COUNTRY_HEADER.into()),
         ("--spool-folder", config.data_folder.join("spool").into()),
     ])

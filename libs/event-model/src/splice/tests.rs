@@ -13,6 +13,7 @@ const BARE: ServerFields<'static> = ServerFields {
     client_id: "northwind-app",
     country_code: None,
     received_time: Timestamp::UNIX_EPOCH,
+    corrected_time: None,
 };
 
 fn spliced(fields: &ServerFields<'_>, json: &str) -> String {
@@ -47,6 +48,7 @@ fn every_field_the_server_knows_is_written() {
         schema_version: Some("1-0-0".parse().expect("a version")),
         country_code: Some("cn"),
         received_time: "2026-03-02T08:14:09.1239Z".parse().expect("a time"),
+        corrected_time: Some("2026-03-02T08:13:00Z".parse().expect("a time")),
         ..BARE
     };
     let line: Value = serde_json::from_str(&spliced(&fields, r#"{"a":1}"#)).expect("JSON");
@@ -60,6 +62,7 @@ fn every_field_the_server_knows_is_written() {
             "clientid": "northwind-app",
             "countrycode": "cn",
             "receivedtime": "2026-03-02T08:14:09.123Z",
+            "correctedtime": "2026-03-02T08:13:00.000Z",
             "a": 1,
         })
     );

@@ -19,6 +19,7 @@ fn config(flags: &[&str]) -> Result<Config, String> {
     let issued = issue(&hash_key, "app", "northwind", event_model::Producer::App, &["*"]);
     let file = serde_json::to_vec(&CredentialsFile {
         clients: vec![issued.entry],
+        ..CredentialsFile::default()
     })
     .expect("JSON");
     let write = |name: &str, content: &[u8]| {
@@ -54,7 +55,7 @@ fn defaults_are_valid() {
 
 #[test]
 fn contradictions_are_refused_by_the_name_of_the_flag() {
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 36] = [
         (&["--stream", ""], "--stream"),
         (&["--stream", "a/b"], "--stream"),
         (&["--max-event-bytes", "10MiB"], "--max-event-bytes"),
@@ -75,6 +76,31 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
         (&["--cors-origin", "https://app.example.com/"], "--cors-origin"),
         (&["--cors-origin", "*,https://app.example.com"], "--cors-origin"),
         (&["--spool-max-bytes", "1"], "--spool-max-bytes"),
+        (
+            &[
+                "--spool-max-bytes",
+                "2MiB",
+                "--max-event-bytes",
+                "2MiB",
+                "--max-body-bytes",
+                "4MiB",
+            ],
+            "--spool-max-bytes",
+        ),
+        (&["--dedupe-window", "0s"], "--dedupe-window"),
+        (&["--dedupe-events", "0"], "--dedupe-events"),
+        (&["--client-quota", "0"], "--client-quota"),
+        (&["--partner-quota", "5/s"], "--partner-quota"),
+        (&["--shed-devices-percent", "95"], "--shed-devices-percent"),
+        (&["--client-share-percent", "0"], "--client-share-percent"),
+        (&["--client-share-percent", "9"], "--in-flight-bytes"),
+        (&["--trusted-proxies", "10.0.0.0/33"], "--trusted-proxies"),
+        (&["--country-header", "x-country"], "--trusted-proxies"),
+        (
+            &["--client-address-header", "x-forwarded-for"],
+            "--trusted-proxies",
+        ),
+        (&["--country-database", "/does/not/exist"], "--country-database"),
         (&["--failed-attempts", "0"], "--failed-attempts"),
         (&["--failed-attempts-refill", "0s"], "--failed-attempts-refill"),
         (

@@ -84,7 +84,7 @@ impl Store {
     /// When the file cannot be read, or a client in it cannot be used.
     pub fn clients(&self) -> Result<Vec<ClientEntry>, ChangeError> {
         let file = CredentialsFile::read(&self.path)?;
-        check_all(file.clients.clone())?;
+        check_all(file.clone())?;
         Ok(file.clients)
     }
 
@@ -171,7 +171,7 @@ impl Store {
             read => read?,
         };
         let changed = change(&mut file)?;
-        check_all(file.clients.clone())?;
+        check_all(file.clone())?;
         let mut text = serde_json::to_vec_pretty(&file).expect("our own types are JSON");
         text.push(b'\n');
         let written = written(&self.path, &text);

@@ -14,27 +14,38 @@ fn entry() -> ClientEntry {
         partner: "northwind".to_owned(),
         kind: Producer::App,
         allow: vec!["play".to_owned(), "tokenrequest".to_owned()],
+        quota: None,
         secrets: vec![to_hex(&hash_key().hash(KEY, SECRET))],
     }
 }
 
+/// A file with these clients and nothing else.
+fn file(clients: Vec<ClientEntry>) -> CredentialsFile {
+    CredentialsFile {
+        clients,
+        ..CredentialsFile::default()
+    }
+}
+
+/// A client of the partner `northwind`.
+pub(crate) fn client(name: &str, quota: Option<Quota>, partner_quota: Option<Quota>) -> Client {
+    let entry = ClientEntry {
+        clientid: name.to_owned(),
+        quota,
+        ..entry()
+    };
+    check(entry, partner_quota).expect("usable")
+}
+
 pub(crate) fn credentials() -> Credentials {
-    Credentials::new(
-        hash_key(),
-        CredentialsFile {
-            clients: vec![entry()],
-        },
-    )
-    .expect("usable")
+    Credentials::new(hash_key(), file(vec![entry()])).expect("usable")
 }
 
 #[test]
 fn an_issued_credential_is_found_and_its_secret_is_not_stored() {
     let (hash_key, text) = HashKey::generate();
     let issued = issue(&hash_key, "northwind-app", "northwind", Producer::App, &["*"]);
-    let file = CredentialsFile {
-        clients: vec![issued.entry.clone()],
-    };
+    let file = file(vec![issued.entry.clone()]);
     let stored = serde_json::to_string(&file).expect("JSON");
     assert!(!stored.contains(&issued.secret));
     assert!(!format!("{issued:?}").contains(&issued.secret));
@@ -55,17 +66,13 @@ fn an_issued_credential_is_found_and_its_secret_is_not_stored() {
 fn either_of_two_secrets_works_until_it_is_taken_out() {
     let mut rotating = entry();
     rotating.secrets.push(to_hex(&hash_key().hash(KEY, "the-next")));
-    let file = CredentialsFile {
-        clients: vec![rotating.clone()],
-    };
-    let both = Credentials::new(hash_key(), file).expect("usable");
+    let both = file(vec![rotating.clone()]);
+    let both = Credentials::new(hash_key(), both).expect("usable");
     assert!(both.find(KEY, SECRET).is_some() && both.find(KEY, "the-next").is_some());
 
     rotating.secrets.remove(0);
-    let file = CredentialsFile {
-        clients: vec![rotating],
-    };
-    let after = Credentials::new(hash_key(), file).expect("usable");
+    let one = file(vec![rotating]);
+    let after = Credentials::new(hash_key(), one).expect("usable");
     assert!(after.find(KEY, SECRET).is_none() && after.find(KEY, "the-next").is_some());
 }
 
@@ -73,9 +80,7 @@ fn either_of_two_secrets_works_until_it_is_taken_out() {
 fn a_hash_copied_to_another_key_proves_nothing() {
     let mut thief = entry();
     thief.key = "thief".to_owned();
-    let file = CredentialsFile {
-        clients: vec![entry(), thief],
-    };
+    let file = file(vec![entry(), thief]);
     let credentials = Credentials::new(hash_key(), file).expect("usable");
     assert!(credentials.find("thief", SECRET).is_none());
 }
@@ -112,9 +117,7 @@ fn clients_that_cannot_be_used_are_named_by_their_place() {
     for (expected, change) in cases {
         let mut changed = entry();
         change(&mut changed);
-        let file = CredentialsFile {
-            clients: vec![entry(), changed],
-        };
+        let file = file(vec![entry(), changed]);
         let error = Credentials::new(hash_key(), file)
             .expect_err(expected)
             .to_string();
@@ -127,11 +130,11 @@ fn clients_that_cannot_be_used_are_named_by_their_place() {
 #[test]
 fn files_that_cannot_be_read_are_named_without_their_content() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (file, key) = (
+    let (path, key) = (
         folder.path().join("credentials.json"),
         folder.path().join("hash-key"),
     );
-    let read = || Credentials::read(&file, HashKey::read(&key)?);
+    let read = || Credentials::read(&path, HashKey::read(&key)?);
     let problem = || read().expect_err("unusable").to_string();
 
     assert!(problem().contains("hash-key"), "{}", problem());
@@ -142,12 +145,47 @@ fn files_that_cannot_be_read_are_named_without_their_content() {
     );
     std::fs::write(&key, format!("{}\n", "5c".repeat(32))).expect("written");
     assert!(problem().contains("credentials.json"), "{}", problem());
-    std::fs::write(&file, "{\n\"clients\": [{\"secret\": \"canary\"}]}").expect("written");
+    std::fs::write(&path, "{\n\"clients\": [{\"secret\": \"canary\"}]}").expect("written");
     assert!(
         problem().contains("line 2") && !problem().contains("canary"),
         "{}",
         problem()
     );
-    std::fs::write(&file, serde_json::json!({"clients": [entry()]}).to_string()).expect("written");
+    std::fs::write(&path, serde_json::json!({"clients": [entry()]}).to_string()).expect("written");
     read().expect("usable");
+}
+
+#[test]
+fn quotas_of_clients_and_partners_come_from_the_file() {
+    let read = |partners: &str, quota: &str| {
+        let mut client = serde_json::to_value(entry()).expect("JSON");
+        if !quota.is_empty() {
+            client["quota"] = quota.into();
+        }
+        let partners: serde_json::Value = serde_json::from_str(partners).expect("JSON");
+        let text = serde_json::json!({"clients": [client], "partners": partners}).to_string();
+        let file = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        Credentials::new(hash_key(), file).map_err(|error| error.to_string())
+    };
+    let credentials = read(r#"[{"partner": "northwind", "quota": "500:1000"}]"#, "50").expect("usable");
+    let client = credentials.find(KEY, SECRET).expect("known");
+    let shown = |quota: Option<Quota>| quota.map(|quota| quota.to_string());
+    assert_eq!(shown(client.quota()).as_deref(), Some("50:50"));
+    assert_eq!(shown(client.partner_quota()).as_deref(), Some("500:1000"));
+    let credentials = read(r#"[{"partner": "other", "quota": "5"}]"#, "").expect("usable");
+    let client = credentials.find(KEY, SECRET).expect("known");
+    assert_eq!((client.quota(), client.partner_quota()), (None, None));
+    for (partners, quota, problem) in [
+        ("[]", "0", "RATE"),
+        (r#"[{"partner": "a b", "quota": "5"}]"#, "", "partner 0"),
+        (
+            r#"[{"partner": "a", "quota": "5"}, {"partner": "a", "quota": "5"}]"#,
+            "",
+            "partner 1",
+        ),
+        (r#"[{"partner": "a"}]"#, "", "quota"),
+    ] {
+        let error = read(partners, quota).expect_err(partners);
+        assert!(error.contains(problem), "{error}");
+    }
 }

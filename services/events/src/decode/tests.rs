@@ -6,6 +6,7 @@ use super::*;
 fn events(body: &str, format: Format) -> Result<Vec<&str>, Refusal> {
     let events = decode(body.as_bytes(), format, 3)?;
     Ok(events
+        .events
         .into_iter()
         .map(|event| std::str::from_utf8(event).expect("UTF-8"))
         .collect())
@@ -154,10 +155,28 @@ proptest! {
     fn no_text_near_to_json_makes_it_panic(body in r#"[\{\}\[\]":,\\ \na-cevnts0-9.\-]{0,60}"#) {
         for format in [Format::Json, Format::Ndjson] {
             match decode(body.as_bytes(), format, 3) {
-                Ok(events) => prop_assert!(!events.is_empty() && events.len() <= 3),
+                Ok(events) => prop_assert!((1..=3).contains(&events.events.len())),
                 Err(Refusal::NotJson { offset, .. }) => prop_assert!(offset <= body.len()),
                 Err(_) => {}
             }
         }
     }
+}
+
+#[test]
+fn only_the_batch_s_own_time_of_sending_counts() {
+    let sent_at = |body: &str| decode(body.as_bytes(), Format::Json, 3).expect(body).sent_at;
+    let time = "2026-03-02T08:14:09+01:00";
+    let expected: Timestamp = time.parse().expect("a time");
+    assert_eq!(
+        sent_at(&format!("{{\"sentat\":\"{time}\",\"events\":[{{}}]}}")),
+        Some(expected)
+    );
+    assert_eq!(
+        sent_at(&format!("{{\"events\":[{{}}],\"sentat\":\"{time}\"}}")),
+        Some(expected)
+    );
+    assert_eq!(sent_at("{\"events\":[{}]}"), None);
+    assert_eq!(sent_at(&format!("{{\"sentat\":\"{time}\"}}")), None);
+    assert_eq!(sent_at(&format!("[{{\"sentat\":\"{time}\"}}]")), None);
 }

@@ -3,6 +3,8 @@
 //!
 //! Errors are problems as in RFC 9457. A problem about single events carries their results too.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -16,6 +18,8 @@ use crate::{
     ingest::Outcome,
     metrics::Metrics,
     refusal::{Refusal, Rejected, Rejection},
+    submission::Durability,
+    trace::TraceContext,
 };
 
 /// After how many seconds a client should come back: a few group commits later.
@@ -34,25 +38,38 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
         | Refusal::BodyCutOff
         | Refusal::BadEncoding { .. } => StatusCode::BAD_REQUEST,
         Refusal::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Refusal::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::TooManyFailures { .. } | Refusal::OverQuota { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
         Refusal::UnknownType => StatusCode::NOT_FOUND,
         Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
         Refusal::TooManyEvents { .. } | Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::MediaType | Refusal::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Refusal::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Overloaded | Refusal::TooMuchInFlight => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
 /// The status of a request whose events were looked at one by one.
 fn outcomes_status(outcomes: &[Outcome]) -> StatusCode {
     let rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected(_));
-    let published = |outcome: &Outcome| matches!(outcome, Outcome::Published(_) | Outcome::Valid(_));
-    let accepted = |outcome: &Outcome| published(outcome) || matches!(outcome, Outcome::Spooled(_));
+    let published = |outcome: &Outcome| {
+        use Outcome::{Duplicate, Published, Valid};
+        matches!(
+            outcome,
+            Published(_) | Valid(_) | Duplicate(_, Durability::Published)
+        )
+    };
+    let accepted = |outcome: &Outcome| {
+        use Outcome::{Duplicate, Spooled};
+        published(outcome) || matches!(outcome, Spooled(_) | Duplicate(_, Durability::Spooled))
+    };
     let because = |test: fn(&Rejection) -> bool| {
         outcomes.iter().all(|outcome| match outcome {
             Outcome::Rejected(rejected) => test(&rejected.reason),
-            Outcome::Published(_) | Outcome::Spooled(_) | Outcome::Valid(_) | Outcome::Retry(_) => false,
+            Outcome::Published(_)
+            | Outcome::Spooled(_)
+            | Outcome::Duplicate(..)
+            | Outcome::Valid(_)
+            | Outcome::Retry(_) => false,
         })
     };
     if outcomes.iter().all(published) {
@@ -103,6 +120,7 @@ struct Problem {
 #[derive(Serialize)]
 struct Results<'a> {
     accepted: usize,
+    duplicate: usize,
     rejected: usize,
     retry: usize,
     results: Vec<EventResult<'a>>,
@@ -160,6 +178,40 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// One line about the request: to be seen where its caller records the trace it belongs to, and
+    /// proved who it is, so that nobody else can fill the log.
+    pub(crate) fn log(&self, route: &'static str, trace: Option<TraceContext<'_>>, took: Duration) {
+        let proved = !matches!(
+            self.refusal,
+            Some(Refusal::Unauthenticated | Refusal::TooManyFailures { .. })
+        );
+        let (status, refusal) = (self.status.as_u16(), self.refusal.map(Refusal::code));
+        let count = |count: fn(&Results<'_>) -> usize| self.results.as_ref().map(count);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    requestid = %self.requestid,
+                    traceid = trace.map(|trace| trace.trace_id),
+                    parentid = trace.map(|trace| trace.parent_id),
+                    route,
+                    status,
+                    refusal,
+                    accepted = count(|results| results.accepted),
+                    duplicate = count(|results| results.duplicate),
+                    rejected = count(|results| results.rejected),
+                    retry = count(|results| results.retry),
+                    seconds = took.as_secs_f64(),
+                    "answered"
+                )
+            };
+        }
+        if proved && trace.is_some_and(|trace| trace.sampled) {
+            line!(info);
+        } else {
+            line!(debug);
+        }
+    }
+
     /// Counts the answer and turns it into a response.
     pub(crate) fn respond(self, metrics: &Metrics, route: &'static str) -> Response {
         metrics.answered(
@@ -173,7 +225,7 @@ impl<'a> Answer<'a> {
         if retry || self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
-        if let Some(Refusal::TooManyFailures { wait }) = self.refusal {
+        if let Some(Refusal::TooManyFailures { wait } | Refusal::OverQuota { wait, .. }) = self.refusal {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -232,6 +284,7 @@ impl<'a> Results<'a> {
         let count = |status| results.iter().filter(|result| result.status == status).count();
         Self {
             accepted: count("accepted"),
+            duplicate: count("duplicate"),
             rejected: count("rejected"),
             retry: count("retry"),
             results,
@@ -250,13 +303,19 @@ impl<'a> EventResult<'a> {
             Outcome::Published(id) => Self {
                 eventid: known(id),
                 status: "accepted",
-                durability: Some("published"),
+                durability: Some(Durability::Published.as_str()),
                 ..blank
             },
             Outcome::Spooled(id) => Self {
                 eventid: known(id),
                 status: "accepted",
-                durability: Some("spooled"),
+                durability: Some(Durability::Spooled.as_str()),
+                ..blank
+            },
+            Outcome::Duplicate(id, durability) => Self {
+                eventid: known(id),
+                status: "duplicate",
+                durability: Some(durability.as_str()),
                 ..blank
             },
             Outcome::Valid(id) => Self {
@@ -273,6 +332,7 @@ impl<'a> EventResult<'a> {
                 event_id,
                 schema_version,
                 reason,
+                event_type: _,
             }) => Self {
                 eventid: event_id.as_ref().and_then(known),
                 status: "rejected",

@@ -2,7 +2,7 @@
 //!
 //! | file | is for |
 //! |---|---|
-//! | [`server`] | connections: limits, time-outs, drain |
+//! | [`server`], [`patience`] | connections: limits, time-outs, drain |
 //! | [`body`] | reading a body within its bounds |
 //! | [`encoding`] | undoing its content encoding within its bounds |
 //! | [`answer`] | answers, problems and **every status code** |
@@ -16,10 +16,11 @@ pub(crate) mod cors;
 mod docs;
 pub(crate) mod encoding;
 mod openapi;
+mod patience;
 mod schemas;
 mod server;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Extension, Router,
@@ -32,12 +33,13 @@ use axum::{
 
 pub(crate) use self::server::Server;
 use crate::{
-    attempts::Peer,
+    edge::Peer,
     http::{
         answer::{Answer, plain_problem},
         cors::CorsOrigins,
     },
     ingest::{Ingest, Purpose},
+    trace::TraceContext,
 };
 
 /// Every route.
@@ -66,34 +68,65 @@ pub(crate) fn router(ingest: Arc<Ingest>, origins: &CorsOrigins) -> Router {
 }
 
 async fn events(
-    State(ingest): State<Arc<Ingest>>,
-    Extension(peer): Extension<Peer>,
+    ingest: State<Arc<Ingest>>,
+    peer: Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let result = ingest.ingest(Purpose::Publish, None, peer, &headers, body).await;
-    Answer::new(&result).respond(&ingest.metrics, "/v1/events")
+    take("/v1/events", Purpose::Publish, None, ingest, peer, &headers, body).await
 }
 
 async fn events_of_type(
-    State(ingest): State<Arc<Ingest>>,
+    ingest: State<Arc<Ingest>>,
     Path(event_type): Path<String>,
-    Extension(peer): Extension<Peer>,
+    peer: Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let result = ingest
-        .ingest(Purpose::Publish, Some(&event_type), peer, &headers, body)
-        .await;
-    Answer::new(&result).respond(&ingest.metrics, "/v1/events/{eventtype}")
+    let route = "/v1/events/{eventtype}";
+    take(
+        route,
+        Purpose::Publish,
+        Some(&event_type),
+        ingest,
+        peer,
+        &headers,
+        body,
+    )
+    .await
 }
 
 async fn validate(
-    State(ingest): State<Arc<Ingest>>,
-    Extension(peer): Extension<Peer>,
+    ingest: State<Arc<Ingest>>,
+    peer: Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let result = ingest.ingest(Purpose::Validate, None, peer, &headers, body).await;
-    Answer::new(&result).respond(&ingest.metrics, "/v1/validate")
+    take(
+        "/v1/validate",
+        Purpose::Validate,
+        None,
+        ingest,
+        peer,
+        &headers,
+        body,
+    )
+    .await
+}
+
+/// One request about events, from its head to its answer.
+async fn take(
+    route: &'static str,
+    purpose: Purpose,
+    path_type: Option<&str>,
+    State(ingest): State<Arc<Ingest>>,
+    Extension(peer): Extension<Peer>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
+    let started = Instant::now();
+    let result = ingest.ingest(purpose, path_type, peer, headers, body).await;
+    let answer = Answer::new(&result);
+    answer.log(route, TraceContext::of(headers), started.elapsed());
+    answer.respond(&ingest.metrics, route)
 }

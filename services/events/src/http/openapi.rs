@@ -30,7 +30,7 @@ pub(super) async fn openapi(State(ingest): State<Arc<Ingest>>) -> Response {
 
 /// Each status of an answer about events: when it is given, and whether it says when to come back.
 const STATUSES: [(u16, &str, RetryAfter); 13] = [
-    (200, "Every event is accepted", RetryAfter::Never),
+    (200, "Every event is accepted, now or before", RetryAfter::Never),
     (
         202,
         "Every event is accepted, some of them for later publication",
@@ -246,9 +246,10 @@ fn answer_schemas() -> Value {
     json!({
         "Answer": {
             "type": "object", "additionalProperties": false,
-            "required": ["requestid", "accepted", "rejected", "retry", "results"],
+            "required": ["requestid", "accepted", "duplicate", "rejected", "retry", "results"],
             "properties": {
-                "requestid": request_id, "accepted": count, "rejected": count, "retry": count, "results": results,
+                "requestid": request_id, "accepted": count, "duplicate": count, "rejected": count, "retry": count,
+                "results": results,
             },
         },
         "Problem": {
@@ -261,7 +262,8 @@ fn answer_schemas() -> Value {
                 "status": {"type": "integer", "minimum": 400, "maximum": 599},
                 "detail": {"type": "string"},
                 "code": {"enum": codes},
-                "requestid": request_id, "accepted": count, "rejected": count, "retry": count, "results": results,
+                "requestid": request_id, "accepted": count, "duplicate": count, "rejected": count, "retry": count,
+                "results": results,
             },
         },
         "Result": {

@@ -1,6 +1,6 @@
 //! Connections of the public port: how many, how long they may idle, and how they end.
 //!
-//! axum's own server has no time-out for a request's head and no bound on connections, so the accept
+//! axum's own server has no time-out for a request's head or for an answer, and no bound on connections, so the accept
 //! loop is ours; the protocol is hyper's.
 
 use std::{convert::Infallible, io, time::Duration};
@@ -19,7 +19,8 @@ use tokio::{
 };
 use tower::{Service, util::MapRequest};
 
-use crate::attempts::Peer;
+use super::patience::Patient;
+use crate::edge::Peer;
 
 /// How long to wait after a connection could not be accepted: usually there are no file descriptors
 /// left, and trying again at once would only burn the processor.
@@ -33,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) max_connections: usize,
     /// How long a connection may take to bring the head of its first or next request.
     pub(crate) idle_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub(crate) answer_timeout: Duration,
     pub(crate) connections: IntGauge,
 }
 
@@ -45,6 +48,7 @@ impl Server {
             router,
             max_connections,
             idle_timeout,
+            answer_timeout,
             connections,
         } = self;
         let mut protocol = http1::Builder::new();
@@ -61,7 +65,13 @@ impl Server {
                             request
                         };
                         let service = TowerToHyperService::new(MapRequest::new(router.clone(), with_peer));
-                        open.spawn(connection(stream, protocol.clone(), service, shutdown.clone()));
+                        open.spawn(connection(
+                            stream,
+                            answer_timeout,
+                            protocol.clone(),
+                            service,
+                            shutdown.clone(),
+                        ));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
@@ -86,6 +96,7 @@ impl Server {
 
 async fn connection<S>(
     stream: TcpStream,
+    answer_timeout: Duration,
     protocol: http1::Builder,
     service: TowerToHyperService<S>,
     shutdown: Shutdown,
@@ -96,7 +107,8 @@ async fn connection<S>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let serving = protocol.serve_connection(TokioIo::new(stream), service);
+    let stream = TokioIo::new(Patient::new(stream, answer_timeout));
+    let serving = protocol.serve_connection(stream, service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
@@ -105,7 +117,7 @@ async fn connection<S>(
             serving.await
         }
     };
-    // Clients that go away or never send a head are everyday matters.
+    // Clients that go away, never send a head or never read an answer are everyday matters.
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }

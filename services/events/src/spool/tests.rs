@@ -28,7 +28,7 @@ pub(crate) fn lose_store(spool: Spool) -> Spool {
 }
 
 fn open(folder: &Path, limit: u64) -> Spool {
-    Spool::open(folder, limit, &mut Keys::default()).expect("it opens")
+    Spool::open(folder, limit, |_| ()).expect("it opens")
 }
 
 fn lines(records: &[Record]) -> Vec<&str> {
@@ -91,11 +91,11 @@ fn a_full_spool_keeps_nothing_more_and_lets_no_record_overtake() {
 fn a_folder_in_use_or_unusable_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let _first = open(folder.path(), LIMIT);
-    let second = Spool::open(folder.path(), LIMIT, &mut Keys::default());
+    let second = Spool::open(folder.path(), LIMIT, |_| ());
     assert!(matches!(second.err(), Some(SpoolError::Locked { .. })));
     let file = folder.path().join("file");
     fs::write(&file, "").expect("written");
-    let below = Spool::open(&file.join("below"), LIMIT, &mut Keys::default());
+    let below = Spool::open(&file.join("below"), LIMIT, |_| ());
     assert!(matches!(below.err(), Some(SpoolError::Folder { .. })));
 }
 

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::JoinSet,
     time::timeout,
 };
 
@@ -234,27 +233,6 @@ fn futures_stream(
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_is_a_time_out() {
-    let collector = Collector::start(&["--body-timeout", "200ms"]).await;
-    let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
-    let (status, answer) = collector.send(reqwest::Body::wrap_stream(never)).await;
-    assert_eq!((status, &answer["code"]), (408, &json!("body_too_slow")));
-    assert_eq!(collector.metric("events_in_flight_bytes"), 0.0);
-}
-
-#[tokio::test]
-async fn a_connection_that_sends_no_head_is_closed() {
-    let collector = Collector::start(&["--idle-timeout", "200ms"]).await;
-    for beginning in ["", "POST /v1/ev"] {
-        let mut stream = TcpStream::connect(collector.address).await.expect("a connection");
-        stream.write_all(beginning.as_bytes()).await.expect("sent");
-        let mut rest = Vec::new();
-        let closed = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
-        closed.expect("closed in time").expect("closed in order");
-    }
-}
-
-#[tokio::test]
 async fn media_types_encodings_paths_and_methods_that_are_not_known_are_refused() {
     let collector = Collector::start(&[]).await;
     let event = play("a").to_string();
@@ -335,91 +313,4 @@ async fn the_catalogue_is_served_as_it_is_in_the_repository() {
     ] {
         assert_eq!(get(path).await.expect("an answer").status(), 404, "{path}");
     }
-}
-
-#[tokio::test]
-async fn the_country_comes_from_the_configured_header_alone() {
-    let collector = Collector::start(&["--country-header", "CloudFront-Viewer-Country"]).await;
-    for (device, name, value) in [
-        ("a", "cloudfront-viewer-country", "DE"),
-        ("b", "cloudfront-viewer-country", "T1"),
-        ("c", "cloudfront-viewer-country", "\"x"),
-        ("d", "cf-ipcountry", "DE"),
-    ] {
-        let request = collector
-            .post("/v1/events", play(device).to_string())
-            .header(name, value);
-        assert_eq!(request.send().await.expect("an answer").status(), 200);
-    }
-    for stored in collector.stored().await {
-        let expected = if stored.partition_key == "a" {
-            json!("de")
-        } else {
-            Value::Null
-        };
-        assert_eq!(stored.field("countrycode"), expected, "{stored:?}");
-    }
-}
-
-/// A budget that one body fills by half.
-const SMALL_BUDGET: [&str; 10] = [
-    "--max-event-bytes",
-    "16KiB",
-    "--max-decompressed-bytes",
-    "16KiB",
-    "--max-body-bytes",
-    "32KiB",
-    "--max-events",
-    "10",
-    "--in-flight-bytes",
-    "60KiB",
-];
-
-/// A request whose body never comes: it holds what it may bring, 32 KiB, until it is dropped.
-async fn hold_a_body(collector: &Collector) -> JoinSet<()> {
-    let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
-    let held = collector
-        .post("/v1/events", reqwest::Body::wrap_stream(never))
-        .send();
-    let mut holding = JoinSet::new();
-    holding.spawn(async move { drop(held.await) });
-    let in_flight = || collector.metric("events_in_flight_bytes");
-    collector
-        .until("a body is waited for", || in_flight() >= f64::from(32 << 10))
-        .await;
-    holding
-}
-
-#[tokio::test]
-async fn beyond_the_budget_of_bytes_requests_are_shed_until_there_is_room() {
-    let collector = Collector::start(&SMALL_BUDGET).await;
-    let mut holding = hold_a_body(&collector).await;
-    let body = format!("{}{}", play("a"), " ".repeat(31 << 10));
-    let shed = collector
-        .post("/v1/events", body.clone())
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(shed.headers()["retry-after"], "1");
-    let (status, answer) = answer(shed).await;
-    assert_eq!((status, &answer["code"]), (503, &json!("overloaded")));
-
-    holding.shutdown().await;
-    let in_flight = || collector.metric("events_in_flight_bytes");
-    collector
-        .until("the budget is free again", || in_flight() == 0.0)
-        .await;
-    assert_eq!(collector.send(body).await.0, 200);
-}
-
-#[tokio::test]
-async fn events_that_outgrow_the_budget_once_enriched_are_to_be_sent_again() {
-    let collector = Collector::start(&SMALL_BUDGET).await;
-    let _holding = hold_a_body(&collector).await;
-    let event = play("a").to_string();
-    let wide = format!("{{{}{}", " ".repeat(2400), &event[1..]);
-    let (status, answer) = collector.send(format!("[{}]", vec![wide; 10].join(","))).await;
-    assert_eq!((status, &answer["retry"]), (503, &json!(10)));
-    assert_eq!(collector.metric("events_retry_total"), 10.0);
-    assert!(collector.stored().await.is_empty());
 }

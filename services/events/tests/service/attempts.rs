@@ -6,11 +6,13 @@ use reqwest::Response;
 use crate::collector::{Collector, with_header};
 
 const EVENT: &str = r#"{"eventtype": "play", "action": "play", "musicsource": "tidal", "deviceid": "spk-1"}"#;
-const EDGE: [&str; 6] = [
+const EDGE: [&str; 8] = [
     "--failed-attempts",
     "2",
     "--failed-attempts-refill",
     "1h",
+    "--trusted-proxies",
+    "127.0.0.0/8",
     "--client-address-header",
     "x-forwarded-for",
 ];

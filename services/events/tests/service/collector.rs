@@ -78,7 +78,11 @@ impl Collector {
             .values()
             .map(|credential| credential.entry.clone())
             .collect();
-        let file = serde_json::to_vec(&CredentialsFile { clients }).expect("JSON");
+        let file = serde_json::to_vec(&CredentialsFile {
+            clients,
+            ..CredentialsFile::default()
+        })
+        .expect("JSON");
         let file_path = folder.path().join("credentials.json");
         let key_path = folder.path().join("hash-key");
         std::fs::write(&file_path, file).expect("written");

@@ -264,22 +264,3 @@ async fn throttling_lowers_the_number_of_calls_and_is_charged_to_the_shard() {
     assert_eq!(collector.metric("events_shard_records_total"), 21.0);
     assert_eq!(collector.metric("events_shard_throttles_total"), 3.0);
 }
-
-#[tokio::test]
-async fn received_is_accepted_and_rejected_and_retry() {
-    let collector = Collector::start(&["--record-time-to-live", "300ms"]).await;
-    load(&collector, 3, 5, 2).await;
-    collector
-        .send(json!([stop(1, 1), {"eventtype": "x"}, {"eventtype": "play"}]).to_string())
-        .await;
-    collector
-        .cloud
-        .faults()
-        .inject(Rule::on("kinesis:PutRecords").throttle());
-    collector.send(json!([stop(1, 1), stop(2, 2)]).to_string()).await;
-
-    let names = ["received", "accepted", "rejected", "retry"];
-    let counts = names.map(|name| collector.metric(&format!("events_{name}_total")));
-    assert_eq!(counts, [20.0, 16.0, 2.0, 2.0]);
-    assert_eq!(collector.metric("events_in_flight_bytes"), 0.0);
-}

@@ -16,7 +16,14 @@ const CANARY: &str = "canary-5d1c07a2";
 
 /// Log lines, for a test to look at.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn text(&self) -> String {
+        let bytes = self.0.lock().expect("no panic while writing").clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+}
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -116,8 +123,7 @@ async fn no_value_of_an_event_is_in_answers_logs_or_metrics() {
     assert!(!metrics.expect("text").to_lowercase().contains("canary"));
     collector.stop().await.expect("drained");
 
-    let log = String::from_utf8(log.0.lock().expect("no panic while writing").clone());
-    let log = log.expect("UTF-8").to_lowercase();
+    let log = log.text().to_lowercase();
     assert!(log.contains("putrecords failed"), "the log was seen: {log}");
     assert!(!log.contains("canary"), "{log}");
     let (key, secret) = collector.credential(event_model::Producer::Platform);

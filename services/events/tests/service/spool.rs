@@ -98,9 +98,9 @@ async fn an_outage_is_spooled_and_drained_in_order_whatever_its_kind() {
         drained(&collector).await;
         assert_eq!(collector.send(events(4, 15, 5)).await.0, 200);
         holds_each_once_in_order(&collector, 4, 20).await;
-        let counts = ["spooled", "spool_drained", "accepted", "received", "retry"];
+        let counts = ["spooled", "spool_drained", "published", "received", "retry"];
         let counts = counts.map(|name| collector.metric(&format!("events_{name}_total")));
-        assert_eq!(counts, [40.0, 40.0, 80.0, 80.0, 0.0]);
+        assert_eq!(counts, [40.0, 40.0, 40.0, 80.0, 0.0]);
         assert_eq!(collector.metric("events_spool_bytes"), 0.0);
     }
 }

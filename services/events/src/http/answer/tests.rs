@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use event_model::{EnvelopeError, SchemaError};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{refusal::Scope, submission::Durability};
 
 fn id() -> EventId {
     "0192f0c1-7a3e-7c54-9f0e-3b6d5a2c0001".parse().expect("a UUID")
@@ -10,6 +13,7 @@ fn id() -> EventId {
 fn rejected(reason: Rejection) -> Outcome {
     Outcome::Rejected(Rejected {
         event_id: None,
+        event_type: None,
         schema_version: None,
         reason,
     })
@@ -33,7 +37,8 @@ fn parts(result: &Result<Vec<Outcome>, Refusal>) -> (u16, Value, Response) {
 
 #[test]
 fn the_status_follows_from_the_outcomes() {
-    use Outcome::{Published, Retry, Spooled, Valid};
+    use Outcome::{Duplicate, Published, Retry, Spooled, Valid};
+    let again = |durability| Duplicate(id(), durability);
     let forbidden = || rejected(Rejection::Forbidden);
     let large = || rejected(Rejection::TooLarge { limit: 1 });
     let cases = [
@@ -41,6 +46,11 @@ fn the_status_follows_from_the_outcomes() {
         (vec![Valid(None), Valid(Some(id()))], 200, false),
         (vec![Published(id()), Spooled(id())], 202, false),
         (vec![Spooled(id())], 202, false),
+        (vec![again(Durability::Published)], 200, false),
+        (vec![Published(id()), again(Durability::Published)], 200, false),
+        (vec![Published(id()), again(Durability::Spooled)], 202, false),
+        (vec![again(Durability::Published), Retry(id())], 207, true),
+        (vec![again(Durability::Published), invalid()], 207, false),
         (vec![Spooled(id()), Retry(id())], 207, true),
         (vec![Spooled(id()), invalid()], 207, false),
         (vec![Published(id()), invalid()], 207, false),
@@ -66,7 +76,8 @@ fn the_status_follows_from_the_outcomes() {
         assert_eq!(response.headers().get(header::CONTENT_TYPE), Some(media_type));
         let count = |name: &str| body[name].as_u64().expect("a number");
         let total = body["results"].as_array().expect("results").len() as u64;
-        assert_eq!(count("accepted") + count("rejected") + count("retry"), total);
+        let sum = count("accepted") + count("duplicate") + count("rejected") + count("retry");
+        assert_eq!(sum, total);
     }
 }
 
@@ -76,6 +87,7 @@ fn results_say_what_became_of_each_event_in_order() {
         Outcome::Published(id()),
         invalid(),
         Outcome::Retry(id()),
+        Outcome::Duplicate(id(), Durability::Spooled),
         rejected(Rejection::Envelope(EnvelopeError::DeviceIdLength)),
     ]);
     let (_, mut body, _) = parts(&result);
@@ -86,19 +98,36 @@ fn results_say_what_became_of_each_event_in_order() {
     assert_eq!(
         body,
         json!({
-            "accepted": 1, "rejected": 2, "retry": 1,
+            "accepted": 1, "duplicate": 1, "rejected": 2, "retry": 1,
             "results": [
                 {"index": 0, "eventid": id().to_string(), "status": "accepted", "durability": "published"},
                 {"index": 1, "status": "rejected", "code": "invalid", "errors": [
                     {"pointer": "/action", "keyword": "enum", "message": "must be one of [\"play\"]"},
                 ]},
                 {"index": 2, "eventid": id().to_string(), "status": "retry"},
-                {"index": 3, "status": "rejected", "code": "invalid_envelope", "errors": [
+                {"index": 3, "eventid": id().to_string(), "status": "duplicate", "durability": "spooled"},
+                {"index": 4, "status": "rejected", "code": "invalid_envelope", "errors": [
                     {"pointer": "/deviceid", "message": "must be 1 to 256 characters"},
                 ]},
             ],
         })
     );
+}
+
+#[test]
+fn a_wait_is_told_in_whole_seconds_that_are_long_enough() {
+    for (wait, seconds) in [(1, "1"), (1_000, "1"), (1_001, "2"), (90_000, "90")] {
+        let wait = Duration::from_millis(wait);
+        let scope = Scope::Partner;
+        for refusal in [
+            Refusal::OverQuota { scope, wait },
+            Refusal::TooManyFailures { wait },
+        ] {
+            let (status, _, response) = parts(&Err(refusal));
+            assert_eq!(status, 429);
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds);
+        }
+    }
 }
 
 #[test]
@@ -130,6 +159,7 @@ fn refusals_are_problems_with_a_code() {
         (Refusal::MediaType, 415),
         (Refusal::ContentEncoding, 415),
         (Refusal::Overloaded, 503),
+        (Refusal::TooMuchInFlight, 503),
     ];
     for (refusal, expected) in cases {
         let code = refusal.code();

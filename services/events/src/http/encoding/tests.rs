@@ -2,11 +2,10 @@ use std::io::Write;
 
 use axum::http::HeaderValue;
 use flate2::{Compression, write::GzEncoder};
-use prometheus::IntGauge;
 use proptest::prelude::*;
 
 use super::*;
-use crate::admission::Admission;
+use crate::admission::tests::{admission, admit, gauge};
 
 const LIMIT: usize = 5 << 20;
 
@@ -46,9 +45,9 @@ fn undo_within(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
-    let gauge = IntGauge::new("bytes", "bytes").expect("a gauge");
-    let admission = Admission::new(budget, gauge.clone());
-    let mut admitted = admission.admit(sent.len()).expect("there is room");
+    let gauge = gauge();
+    let admission = admission(budget, &gauge);
+    let mut admitted = admit(&admission, sent.len()).expect("there is room");
     let decompressor = Decompressor::new(limit, Duration::from_secs(10));
     let undone = decompressor.undo(encoding, sent.into(), &mut admitted);
     let result = runtime.expect("a runtime").block_on(undone);
@@ -138,9 +137,9 @@ fn the_budget_covers_what_came_out() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
-    let gauge = IntGauge::new("bytes", "bytes").expect("a gauge");
-    let admission = Admission::new(64 << 20, gauge.clone());
-    let mut admitted = admission.admit(sent.len()).expect("there is room");
+    let gauge = gauge();
+    let admission = admission(64 << 20, &gauge);
+    let mut admitted = admit(&admission, sent.len()).expect("there is room");
     let decompressor = Decompressor::new(LIMIT, Duration::from_secs(10));
     let undone = decompressor.undo(Encoding::Gzip, sent.into(), &mut admitted);
     let bytes = runtime.expect("a runtime").block_on(undone).expect("valid");
@@ -196,8 +195,8 @@ fn who_waits_too_long_for_a_turn_is_told_to_come_back() {
         .build();
     let mut decompressor = Decompressor::new(LIMIT, Duration::from_millis(1));
     decompressor.turns = Semaphore::new(0);
-    let admission = Admission::new(LIMIT, IntGauge::new("bytes", "bytes").expect("a gauge"));
-    let mut admitted = admission.admit(0).expect("there is room");
+    let admission = admission(LIMIT, &gauge());
+    let mut admitted = admit(&admission, 0).expect("there is room");
     let undone = decompressor.undo(Encoding::Gzip, gzip(b"{}").into(), &mut admitted);
     let result = runtime.expect("a runtime").block_on(undone);
     assert_eq!(result, Err(Refusal::Overloaded));
