@@ -2,8 +2,9 @@
 //! it, read from it and removed from it next.
 //!
 //! A key with a record in the spool is held back: later records of it go there too, until the last
-//! of them is in the stream and removed. So no record overtakes an earlier one of its key, and the
-//! records of a key that are in the queue are either all of clients or all of the spool.
+//! of them is in the stream, or put aside as dead, and removed. So no record overtakes an earlier one
+//! of its key, and the records of a key that are in the queue are either all of clients or all of the
+//! spool.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -43,6 +44,8 @@ impl Keys {
 pub(crate) struct Work {
     /// Records that Kinesis has stored.
     pub(crate) remove: Vec<Record>,
+    /// Records that Kinesis will not take.
+    pub(crate) bury: Vec<Record>,
     /// Records of clients.
     pub(crate) append: Vec<Record>,
     /// How many records, and bytes of records, to read.
@@ -55,6 +58,10 @@ pub(crate) struct Done {
     pub(crate) removed: Vec<Record>,
     /// Still there: removing them failed.
     pub(crate) not_removed: Vec<Record>,
+    /// Put aside for a person to look at.
+    pub(crate) buried: Vec<Record>,
+    /// Not put aside: that failed.
+    pub(crate) not_buried: Vec<Record>,
     /// On disk.
     pub(crate) kept: Vec<Record>,
     /// Not on disk.
@@ -66,6 +73,7 @@ pub(crate) struct Backlog {
     keys: Keys,
     overflow: Vec<Record>,
     stored: Vec<Record>,
+    dead: Vec<Record>,
     /// Records in the spool that were not read yet.
     unread: u64,
     /// Records that were read and not removed yet, and their bytes.
@@ -81,6 +89,7 @@ impl Backlog {
             keys,
             overflow: Vec::new(),
             stored: Vec::new(),
+            dead: Vec::new(),
             unread: records,
             in_hand: (0, 0),
             away: false,
@@ -116,9 +125,15 @@ impl Backlog {
         }
     }
 
+    /// A record of the spool will never get into the stream.
+    pub(crate) fn bury(&mut self, record: Record) {
+        self.dead.push(record);
+    }
+
     /// Whether nothing has to be written, and nothing removed unless that cannot be.
     pub(crate) fn is_settled(&self, spool_failed: bool) -> bool {
-        self.overflow.is_empty() && (self.stored.is_empty() || spool_failed)
+        let removed = self.stored.is_empty() && self.dead.is_empty();
+        self.overflow.is_empty() && (removed || spool_failed)
     }
 
     /// What the spool should do now, if anything. Reads ahead only while `reading`.
@@ -136,6 +151,7 @@ impl Backlog {
         };
         Some(Work {
             remove: std::mem::take(&mut self.stored),
+            bury: std::mem::take(&mut self.dead),
             append: std::mem::take(&mut self.overflow),
             read,
         })
@@ -143,12 +159,13 @@ impl Backlog {
 
     /// Takes in what became of it, and gives the records to send next.
     pub(crate) fn done(&mut self, done: Done) -> Vec<Record> {
-        for record in &done.removed {
+        for record in done.removed.iter().chain(&done.buried) {
             self.keys.remove(&record.partition_key);
             self.in_hand.0 -= 1;
             self.in_hand.1 -= record.bytes();
         }
         self.stored.extend(done.not_removed);
+        self.dead.extend(done.not_buried);
         self.unread += done.kept.len() as u64;
         for record in done.kept {
             record.settle(Settled::Spooled);

@@ -181,7 +181,8 @@ pub struct Settings {
     #[arg(long, default_value = "5MiB", value_parser = bytes, help_heading = "Publishing")]
     batch_bytes: usize,
 
-    /// How long a record may wait for company while another call is out.
+    /// How long a record may wait for company: in full while every call is out, less while fewer are,
+    /// not at all while none is.
     #[arg(long, default_value = "5ms", value_parser = parse_duration, help_heading = "Publishing")]
     linger: Duration,
 
@@ -189,12 +190,21 @@ pub struct Settings {
     #[arg(long, default_value_t = 8, help_heading = "Publishing")]
     put_concurrency: usize,
 
+    /// Pack the events of a shard into records of the Kinesis Producer Library's format. Everything
+    /// that reads the stream must open them.
+    #[arg(long, help_heading = "Publishing")]
+    aggregate: bool,
+
+    /// Most bytes of a packed record. An event that is larger is sent as it is.
+    #[arg(long, default_value = "50KiB", value_parser = bytes, help_heading = "Publishing")]
+    aggregate_bytes: usize,
+
     /// How long a record is tried before it goes to the spool or, without one, its client is asked to
     /// send it again.
     #[arg(long, default_value = "10s", value_parser = parse_duration, help_heading = "Publishing")]
     record_time_to_live: Duration,
 
-    /// How often to look whether the stream is still there.
+    /// How often to look whether the stream is still there and, with --aggregate, at its shards.
     #[arg(long, default_value = "15s", value_parser = parse_duration, help_heading = "Publishing")]
     stream_check_interval: Duration,
 
@@ -290,6 +300,10 @@ pub struct PublishSettings {
     pub linger: Duration,
     /// Calls that may be out at the same time.
     pub concurrency: usize,
+    /// Whether events are packed into aggregated records.
+    pub aggregate: bool,
+    /// Most bytes of an aggregated record.
+    pub aggregate_bytes: usize,
     /// How long a record is tried.
     pub time_to_live: Duration,
 }
@@ -377,6 +391,8 @@ impl settings::Settings for Settings {
                 batch_bytes: self.batch_bytes,
                 linger: self.linger,
                 concurrency: self.put_concurrency,
+                aggregate: self.aggregate,
+                aggregate_bytes: self.aggregate_bytes,
                 time_to_live: self.record_time_to_live,
             },
             stream_check_interval: self.stream_check_interval,
@@ -439,6 +455,17 @@ impl Settings {
             self.batch_bytes <= KINESIS_LARGE_BYTES,
             batch,
             "must be at most 10 MiB",
+        )?;
+        let aggregate = "--aggregate-bytes";
+        require(
+            (1024..=KINESIS_RECORD_BYTES).contains(&self.aggregate_bytes),
+            aggregate,
+            "must be 1 KiB to 1 MiB",
+        )?;
+        require(
+            self.aggregate_bytes <= self.batch_bytes,
+            aggregate,
+            "must be at most --batch-bytes",
         )?;
         let spool = "--spool-max-bytes";
         require(self.spool_max_bytes >= 1 << 20, spool, "must be at least 1 MiB")?;

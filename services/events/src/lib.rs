@@ -1,9 +1,9 @@
 //! Event collection: HTTP in, one Kinesis record an event out.
 //!
 //! ```text
-//! http → auth → decode → validate → enrich → dedupe → batch → publish → Kinesis
-//!                                                             ↓ ↑
-//!                                                            spool
+//! http → auth → decode → validate → enrich → dedupe → batch → aggregate → publish → Kinesis
+//!                                                     ↓ ↑
+//!                                                    spool
 //! ```
 //!
 //! `ingest.rs` shows the order of the stages in one function. Two promises hold the rest together:
@@ -13,6 +13,7 @@
 //! - Records of one partition key enter the stream in the order in which they came: see `batch.rs`.
 
 mod admission;
+mod aggregate;
 mod attempts;
 mod auth;
 mod backlog;
@@ -37,6 +38,7 @@ mod put;
 pub mod quota;
 mod refusal;
 pub mod reload;
+mod shard_map;
 mod shards;
 mod spool;
 mod spooling;
@@ -55,7 +57,7 @@ pub use admission::Budget;
 pub use attempts::AttemptSettings;
 pub use config::{Config, Limits, PublishSettings, Settings, SpoolSettings};
 pub use http::cors::CorsOrigins;
-pub use spool::SpoolError;
+pub use spool::{Damage, SpoolError};
 
 use crate::{
     admission::Admission,
@@ -67,6 +69,7 @@ use crate::{
     metrics::Metrics,
     publish::Publisher,
     quota::Quotas,
+    shard_map::ShardMaps,
     spool::Spool,
     spooling::Spooling,
 };
@@ -130,7 +133,12 @@ pub async fn run(
     let latch = runtime.readiness.latch("stream");
     let window = Arc::new(Window::new(config.dedupe, metrics.dedupe.clone()));
     let spool = open_spool(config.spool, &runtime, &metrics, &window)?;
-    let (publisher, submissions) = Publisher::new(stream.clone(), config.publish, spool, &metrics);
+    let maps = config
+        .publish
+        .aggregate
+        .then(|| ShardMaps::new(metrics.shard_map.clone()));
+    let (publisher, submissions) =
+        Publisher::new(stream.clone(), config.publish, maps.clone(), spool, &metrics);
     let ingest = Arc::new(Ingest {
         attempts: FailedAttempts::new(&config.attempts, Arc::clone(&metrics)),
         credentials: Arc::clone(&config.credentials),
@@ -148,6 +156,12 @@ pub async fn run(
 
     let mut tasks = Tasks::new(runtime.shutdown.clone());
     let check = config.stream_check_interval;
+    if let Some(maps) = maps {
+        tasks.spawn(
+            "shard map",
+            shard_map::watch(stream.clone(), maps, check, runtime.shutdown.clone()),
+        );
+    }
     tasks.spawn(
         "stream watch",
         stream::watch(stream, latch, check, runtime.shutdown.clone()),

@@ -8,7 +8,20 @@ use prometheus::{
     core::Collector,
 };
 
-use crate::{ledger::Ledger, refusal::Scope, shards::Shards};
+use crate::{aggregate::Entry, ledger::Ledger, refusal::Scope, shard_map::ShardMapMetrics, shards::Shards};
+
+/// Why records of a PutRecords call are not taken, as far as it can be foreseen: a series that is there
+/// from the start has a first rise that alerts see.
+const PUT_CAUSES: [&str; 8] = [
+    "throttled",
+    "transient",
+    "timeout",
+    "denied",
+    "not_found",
+    "invalid",
+    "other",
+    "wrong_answer",
+];
 
 /// Names are the API of dashboards and alerts.
 pub(crate) struct Metrics {
@@ -24,6 +37,8 @@ pub(crate) struct Metrics {
     failed_attempts: IntCounterVec,
     failed_attempt_addresses: IntGauge,
     batch_records: Histogram,
+    packed_events: Histogram,
+    packed_bytes: Histogram,
     batch_bytes: Histogram,
     /// How long PutRecords calls take.
     pub(crate) put_seconds: Histogram,
@@ -31,8 +46,13 @@ pub(crate) struct Metrics {
     pub(crate) put_concurrency_limit: IntGauge,
     /// What each shard takes.
     pub(crate) shards: Shards,
+    /// The map of shards that packed records go by.
+    pub(crate) shard_map: ShardMapMetrics,
     /// Records that came out of the spool into the stream.
     pub(crate) spool_drained: IntCounter,
+    /// Records that Kinesis will never take, put aside there.
+    pub(crate) spool_buried: IntCounter,
+    pub(crate) spool_dead_records: IntGauge,
     /// Times that its disk failed.
     pub(crate) spool_errors: IntCounter,
     /// What is in the spool, how old the oldest of it is, and how much may be in it.
@@ -92,6 +112,18 @@ impl Metrics {
                 "Records in a PutRecords call.",
                 &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 499.0, 500.0],
             )?,
+            packed_events: histogram(
+                registry,
+                "events_aggregate_events",
+                "Events in an aggregated record.",
+                &[2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 5e3],
+            )?,
+            packed_bytes: histogram(
+                registry,
+                "events_aggregate_bytes",
+                "Bytes of an aggregated record with its partition key.",
+                &[1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5.12e4, 1e5, 2.5e5, 5e5, 1.05e6],
+            )?,
             batch_bytes: histogram(
                 registry,
                 "events_put_batch_bytes",
@@ -125,10 +157,38 @@ impl Metrics {
                     &["shard"],
                 )?,
             ),
+            shard_map: ShardMapMetrics {
+                refreshes: counters(
+                    registry,
+                    "events_shard_map_refreshes_total",
+                    "Looks at the stream's open shards, by outcome.",
+                    &["outcome"],
+                )?,
+                shards: gauge(
+                    registry,
+                    "events_shard_map_shards",
+                    "Open shards that events are packed by; 0 while they are sent unpacked.",
+                )?,
+                mispredicted: counter(
+                    registry,
+                    "events_mispredicted_records_total",
+                    "Aggregated records that came to another shard than the one they were packed for.",
+                )?,
+            },
             spool_drained: counter(
                 registry,
                 "events_spool_drained_total",
                 "Events that came out of the spool into the stream.",
+            )?,
+            spool_buried: counter(
+                registry,
+                "events_spool_buried_total",
+                "Events in the spool that Kinesis calls invalid, put aside.",
+            )?,
+            spool_dead_records: gauge(
+                registry,
+                "events_spool_dead_records",
+                "Events put aside in the spool: anything but 0 wants a person.",
             )?,
             spool_errors: counter(
                 registry,
@@ -169,6 +229,9 @@ impl Metrics {
         for scope in [Scope::Client, Scope::Partner] {
             metrics.quota_refused.with_label_values(&[scope.as_str()]);
         }
+        for cause in PUT_CAUSES {
+            metrics.failed_records.with_label_values(&[cause]);
+        }
         for outcome in ["answered", "refused"] {
             metrics.failed_attempts.with_label_values(&[outcome]);
         }
@@ -207,9 +270,16 @@ impl Metrics {
     }
 
     /// A call is being made.
-    pub(crate) fn batch(&self, records: usize, bytes: usize) {
-        self.batch_records.observe(records as f64);
+    pub(crate) fn batch(&self, records: &[Entry]) {
+        self.batch_records.observe(records.len() as f64);
+        let bytes: usize = records.iter().map(Entry::bytes).sum();
         self.batch_bytes.observe(bytes as f64);
+        for record in records {
+            if let Some(events) = record.packed_events() {
+                self.packed_events.observe(events as f64);
+                self.packed_bytes.observe(record.bytes() as f64);
+            }
+        }
     }
 }
 

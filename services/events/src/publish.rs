@@ -16,12 +16,14 @@ use tokio::{
 };
 
 use crate::{
+    aggregate::Packing,
     backlog::{Backlog, Done},
     batch::{Bounds, Queue, Record},
     concurrency::Concurrency,
     config::PublishSettings,
     metrics::Metrics,
     put::{Call, put},
+    shard_map::ShardMaps,
     spooling::Spooling,
     stream::Stream,
 };
@@ -38,6 +40,8 @@ pub(crate) struct Publisher {
     stream: Stream,
     settings: PublishSettings,
     submissions: mpsc::Receiver<Vec<Record>>,
+    /// Where to pack events by; None: each is a record of its own.
+    maps: Option<Arc<ShardMaps>>,
     /// The spool, and what the queue has to know of it.
     spool: Option<(Spooling, Backlog)>,
     metrics: Arc<Metrics>,
@@ -47,6 +51,7 @@ impl Publisher {
     pub(crate) fn new(
         stream: Stream,
         settings: PublishSettings,
+        maps: Option<Arc<ShardMaps>>,
         spool: Option<(Spooling, Backlog)>,
         metrics: &Arc<Metrics>,
     ) -> (Self, mpsc::Sender<Vec<Record>>) {
@@ -57,6 +62,7 @@ impl Publisher {
                 stream,
                 settings,
                 submissions,
+                maps,
                 spool,
                 metrics,
             },
@@ -71,7 +77,7 @@ impl Publisher {
     /// be kept. The records they held have settled themselves as `retry`, or are on disk.
     pub(crate) async fn run(mut self) -> Result<(), JoinError> {
         let (mut spooling, backlog) = self.spool.take().unzip();
-        let mut queue = Queue::new(self.bounds(), backlog);
+        let mut queue = Queue::new(self.bounds(0, 1), backlog);
         let mut tick = interval(SPOOL_TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut concurrency = Concurrency::new(self.settings.concurrency);
@@ -80,7 +86,7 @@ impl Publisher {
         loop {
             let allowed = concurrency.allowed();
             self.metrics.put_concurrency_limit.set(to_gauge(allowed));
-            queue.set_bounds(self.bounds());
+            queue.set_bounds(self.bounds(calls.len(), allowed));
             self.send_due(&mut queue, &mut calls, allowed, !accepting);
             if let Some(spooling) = spooling.as_mut().filter(|spooling| spooling.is_idle())
                 && let Some(work) = queue.spool_work(accepting)
@@ -123,14 +129,21 @@ impl Publisher {
         }
     }
 
-    /// The settings, within what the stream is known to take at this moment.
-    fn bounds(&self) -> Bounds {
+    /// The settings, within what the stream is known to take at this moment and what is out already.
+    fn bounds(&self, out: usize, allowed: usize) -> Bounds {
         Bounds {
             records: self.settings.batch_records,
             bytes: self.settings.batch_bytes.min(self.stream.limits().call_bytes()),
-            linger: self.settings.linger,
+            linger: adapted(self.settings.linger, out, allowed),
             time_to_live: self.settings.time_to_live,
         }
+    }
+
+    /// How events are packed, if they are and the shards are known.
+    fn packing(&self) -> Option<Packing> {
+        let map = self.maps.as_ref()?.current()?;
+        let bytes = self.settings.aggregate_bytes;
+        Some(Packing { map, bytes })
     }
 
     /// Everything that has been submitted by now joins the queue before the next call is made up.
@@ -143,21 +156,27 @@ impl Publisher {
         }
     }
 
-    /// An idle publisher sends at once. While a call is out, records gather for the linger, so that
+    /// An idle publisher sends at once. While calls are out, records gather for the linger, so that
     /// the busier the service is the fuller its calls are.
     fn send_due(&self, queue: &mut Queue, calls: &mut JoinSet<Call>, allowed: usize, draining: bool) {
+        let packing = self.packing();
         while calls.len() < allowed && (!draining || queue.has_clients()) {
             let eager = draining || calls.is_empty();
-            let Some(batch) = queue.take(Instant::now(), eager) else {
+            let Some(batch) = queue.take(Instant::now(), eager, packing.as_ref()) else {
                 return;
             };
-            self.metrics.batch(
-                batch.len(),
-                batch.iter().map(|queued| queued.record.bytes()).sum(),
-            );
-            calls.spawn(put(self.stream.clone(), batch, Arc::clone(&self.metrics)));
+            self.metrics.batch(&batch);
+            let (stream, maps) = (self.stream.clone(), self.maps.clone());
+            calls.spawn(put(stream, batch, maps, Arc::clone(&self.metrics)));
+            queue.set_bounds(self.bounds(calls.len(), allowed));
         }
     }
+}
+
+/// How long a record waits for company: nothing while no call is out, all of the setting once every
+/// call is. In between there is room for calls that are not full.
+fn adapted(linger: Duration, out: usize, allowed: usize) -> Duration {
+    linger.mul_f64((out as f64 / allowed.max(1) as f64).min(1.0))
 }
 
 /// What the spool has done; never, if it does nothing.
@@ -168,3 +187,7 @@ async fn worked(spooling: &mut Option<Spooling>) -> Option<Result<Done, JoinErro
 fn to_gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[path = "publish/tests.rs"]
+mod tests;

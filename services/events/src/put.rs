@@ -11,16 +11,13 @@ use aws_sdk_kinesis::types::PutRecordsResultEntry;
 use tokio::time::Instant;
 
 use crate::{
-    batch::{Queued, Sent},
-    concurrency::Load,
-    metrics::Metrics,
-    shards::Taken,
+    aggregate::Entry, batch::Sent, concurrency::Load, metrics::Metrics, shard_map::ShardMaps, shards::Taken,
     stream::Stream,
 };
 
 /// A call that has ended.
 pub(crate) struct Call {
-    pub(crate) batch: Vec<Queued>,
+    pub(crate) batch: Vec<Entry>,
     pub(crate) verdicts: Vec<Sent>,
     pub(crate) started: Instant,
 }
@@ -38,8 +35,13 @@ impl Call {
 }
 
 /// One PutRecords call.
-pub(crate) async fn put(stream: Stream, batch: Vec<Queued>, metrics: Arc<Metrics>) -> Call {
-    let entries = batch.iter().map(|queued| &queued.record);
+pub(crate) async fn put(
+    stream: Stream,
+    mut batch: Vec<Entry>,
+    maps: Option<Arc<ShardMaps>>,
+    metrics: Arc<Metrics>,
+) -> Call {
+    let entries = batch.iter_mut().map(Entry::outgoing);
     let started = Instant::now();
     let answer = stream.put(entries).await;
     metrics.put_seconds.observe(started.elapsed().as_secs_f64());
@@ -47,6 +49,9 @@ pub(crate) async fn put(stream: Stream, batch: Vec<Queued>, metrics: Arc<Metrics
         Ok(results) => {
             let verdicts = read_results(batch.len(), &results, &metrics);
             metrics.shards.count(&taken(&batch, &results, &verdicts));
+            if let Some(maps) = maps {
+                check_map(&maps, &batch, &results, &verdicts);
+            }
             let failed = verdicts.iter().filter(|sent| **sent != Sent::Stored).count();
             if failed > 0 {
                 tracing::warn!(
@@ -87,16 +92,36 @@ fn whole_call(failure: Failure) -> Sent {
 }
 
 /// The shards that took the records of a call.
-fn taken<'a>(batch: &[Queued], results: &'a [PutRecordsResultEntry], verdicts: &[Sent]) -> Taken<'a> {
+fn taken<'a>(batch: &[Entry], results: &'a [PutRecordsResultEntry], verdicts: &[Sent]) -> Taken<'a> {
     let mut taken = Taken::new();
-    for ((queued, result), sent) in batch.iter().zip(results).zip(verdicts) {
-        if *sent == Sent::Stored {
-            let (records, throttles) = taken.entry(result.shard_id().unwrap_or_default()).or_default();
-            *records += 1;
-            *throttles += u64::from(queued.throttles);
-        }
+    for (entry, shard) in stored(batch, results, verdicts) {
+        let (records, throttles) = taken.entry(shard).or_default();
+        *records += 1;
+        // Events that are packed together now may have been throttled apart.
+        let most = entry.events().map(|queued| queued.throttles).max();
+        *throttles += u64::from(most.unwrap_or_default());
     }
     taken
+}
+
+/// Drops the map of shards if a record that it packed is not where it said.
+fn check_map(maps: &ShardMaps, batch: &[Entry], results: &[PutRecordsResultEntry], verdicts: &[Sent]) {
+    for (entry, shard) in stored(batch, results, verdicts) {
+        if let Some(map) = entry.mispredicted(shard) {
+            maps.mispredicted(map);
+        }
+    }
+}
+
+/// The records that are stored, with the ids of their shards.
+fn stored<'b, 'r>(
+    batch: &'b [Entry],
+    results: &'r [PutRecordsResultEntry],
+    verdicts: &[Sent],
+) -> impl Iterator<Item = (&'b Entry, &'r str)> {
+    let all = batch.iter().zip(results).zip(verdicts);
+    all.filter(|(_, sent)| **sent == Sent::Stored)
+        .map(|((entry, result), _)| (entry, result.shard_id().unwrap_or_default()))
 }
 
 /// One verdict for each record sent.

@@ -10,6 +10,9 @@
 //! the journal is opened; nothing in it had been acknowledged. The tests tear it. A journal that is
 //! damaged before its end is not opened at all: what to give up there is for a person to decide.
 //!
+//! Records that Kinesis will never take are dead: [`Spool::bury`] moves them to a keyspace of their
+//! own, where they count for the limit and wait for a person. `events spool` looks after them.
+//!
 //! After an error of the disk the store refuses every write until it is opened again, which
 //! [`Spool::recover`] does. A group whose write failed may come back then; it was not acknowledged,
 //! and is removed.
@@ -71,12 +74,62 @@ pub enum SpoolError {
         /// The folder.
         folder: PathBuf,
     },
+    /// What is in the folder cannot be made sense of. It was left as it is.
+    #[error(
+        "the spool in {} is damaged and was left as it is: move the folder aside to start with an empty \
+         spool, and keep it, for its events were accepted and are in no stream yet",
+        folder.display()
+    )]
+    Damaged {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Damage,
+    },
     /// The store failed.
     #[error("the spool cannot be read or written")]
     Store(#[from] fjall::Error),
     /// An entry is not one of ours.
     #[error("the spool holds an entry that cannot be read")]
     Corrupt,
+}
+
+/// What is wrong with a damaged spool.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// The store's own files.
+    #[error("its files cannot be read")]
+    Store(#[source] fjall::Error),
+    /// An entry is not one of ours.
+    #[error("it holds an entry that cannot be read")]
+    Entry,
+}
+
+impl SpoolError {
+    /// The same error, of a spool that is being opened: what cannot be read then is damaged.
+    fn on_opening(self, folder: &Path) -> Self {
+        let source = match self {
+            Self::Corrupt => Damage::Entry,
+            Self::Store(fjall::Error::Io(source)) => {
+                return Self::Folder {
+                    folder: folder.to_owned(),
+                    source,
+                };
+            }
+            Self::Store(fjall::Error::Locked) => {
+                return Self::Locked {
+                    folder: folder.to_owned(),
+                };
+            }
+            Self::Store(error) => Damage::Store(error),
+            other => return other,
+        };
+        Self::Damaged {
+            folder: folder.to_owned(),
+            source,
+        }
+    }
 }
 
 pub(crate) struct Spool {
@@ -91,12 +144,24 @@ pub(crate) struct Spool {
     /// No record has a lower number.
     oldest: u64,
     records: u64,
+    /// Of all records, the dead ones among them.
     bytes: u64,
+    dead: u64,
 }
 
 struct Store {
     database: Database,
     entries: Keyspace,
+    /// Records that Kinesis will never take, under their numbers.
+    dead: Keyspace,
+}
+
+/// A record that Kinesis will never take.
+pub(crate) struct Dead {
+    pub(crate) sequence: u64,
+    /// When it came.
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) record: Record,
 }
 
 impl Spool {
@@ -104,12 +169,17 @@ impl Spool {
     ///
     /// # Errors
     /// The folder cannot be used, or what is in it cannot be read.
-    pub(crate) fn open(
+    pub(crate) fn open(folder: &Path, limit: u64, found: impl FnMut(&Record)) -> Result<Self, SpoolError> {
+        let opened = Store::open(folder).and_then(|store| Self::of(store, folder, limit, found));
+        opened.map_err(|error| error.on_opening(folder))
+    }
+
+    fn of(
+        store: Store,
         folder: &Path,
         limit: u64,
         mut found: impl FnMut(&Record),
     ) -> Result<Self, SpoolError> {
-        let store = Store::open(folder)?;
         let mut spool = Self {
             folder: folder.to_owned(),
             limit,
@@ -119,6 +189,7 @@ impl Spool {
             oldest: 0,
             records: 0,
             bytes: 0,
+            dead: 0,
         };
         for entry in store.entries.iter() {
             let (key, value) = entry.into_inner()?;
@@ -130,6 +201,14 @@ impl Spool {
             spool.bytes += cost(&record);
             spool.next = sequence + 1;
             found(&record);
+        }
+        for entry in store.dead.iter() {
+            let (key, value) = entry.into_inner()?;
+            let (sequence, _, record) = decode(&key, &value)?;
+            spool.dead += 1;
+            spool.bytes += cost(&record);
+            // No number is given twice.
+            spool.next = spool.next.max(sequence + 1);
         }
         spool.store = Some(store);
         Ok(spool)
@@ -196,10 +275,80 @@ impl Spool {
         Ok(())
     }
 
+    /// Puts records aside that Kinesis will never take. When this returns `Ok`, that is on disk.
+    pub(crate) fn bury(&mut self, records: &[Record]) -> Result<(), SpoolError> {
+        let store = self.store()?;
+        let mut batch = store.database.batch().durability(Some(PersistMode::SyncAll));
+        for record in records {
+            if let Owner::Spool(Sequence(sequence)) = record.owner {
+                let key = sequence.to_be_bytes();
+                // An earlier try may have moved it, and failed all the same.
+                if let Some(value) = store.entries.get(key)? {
+                    batch.insert(&store.dead, key, value);
+                    batch.remove(&store.entries, key);
+                }
+            }
+        }
+        batch.commit()?;
+        self.records -= records.len() as u64;
+        self.dead += records.len() as u64;
+        Ok(())
+    }
+
+    /// The dead records, in the order in which they came.
+    pub(crate) fn dead_records(&self) -> Result<impl Iterator<Item = Result<Dead, SpoolError>>, SpoolError> {
+        let entries = self.store()?.dead.iter();
+        Ok(entries.map(|entry| {
+            let (key, value) = entry.into_inner()?;
+            let (sequence, time, record) = decode(&key, &value)?;
+            Ok(Dead {
+                sequence,
+                time: Timestamp::from_millisecond(time).ok(),
+                record,
+            })
+        }))
+    }
+
+    /// Puts the dead records behind all others, in their order, to be sent again.
+    pub(crate) fn revive(&mut self) -> Result<u64, SpoolError> {
+        let store = self.store()?;
+        let mut batch = store.database.batch().durability(Some(PersistMode::SyncAll));
+        let mut next = self.next;
+        for entry in store.dead.iter() {
+            let (key, value) = entry.into_inner()?;
+            batch.insert(&store.entries, next.to_be_bytes(), value);
+            batch.remove(&store.dead, key);
+            next += 1;
+        }
+        batch.commit()?;
+        let revived = next - self.next;
+        self.records += revived;
+        self.dead -= revived;
+        self.next = next;
+        Ok(revived)
+    }
+
+    /// Deletes the dead records.
+    pub(crate) fn discard(&mut self) -> Result<u64, SpoolError> {
+        let store = self.store()?;
+        let mut batch = store.database.batch().durability(Some(PersistMode::SyncAll));
+        let (mut discarded, mut bytes) = (0, 0);
+        for entry in store.dead.iter() {
+            let (key, value) = entry.into_inner()?;
+            bytes += cost(&decode(&key, &value)?.2);
+            discarded += 1;
+            batch.remove(&store.dead, key);
+        }
+        batch.commit()?;
+        self.bytes -= bytes;
+        self.dead -= discarded;
+        Ok(discarded)
+    }
+
     /// Opens the store again after an error. What was not acknowledged is removed.
     pub(crate) fn recover(&mut self) -> Result<(), SpoolError> {
         self.store = None;
-        let store = Store::open(&self.folder)?;
+        let store = Store::open(&self.folder).map_err(|error| error.on_opening(&self.folder))?;
         let mut batch = store.database.batch().durability(Some(PersistMode::SyncAll));
         for entry in store.entries.range(self.next.to_be_bytes()..) {
             batch.remove(&store.entries, entry.key()?);
@@ -226,8 +375,14 @@ impl Spool {
         self.records
     }
 
+    /// What counts for the limit: all records, the dead ones among them.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How many records are dead.
+    pub(crate) fn dead(&self) -> u64 {
+        self.dead
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -248,19 +403,15 @@ impl Store {
             source,
         };
         std::fs::create_dir_all(folder).map_err(unusable)?;
-        let database = Database::builder(folder)
-            .worker_threads(1)
-            .open()
-            .map_err(|error| match error {
-                fjall::Error::Locked => SpoolError::Locked {
-                    folder: folder.to_owned(),
-                },
-                fjall::Error::Io(source) => unusable(source),
-                other => SpoolError::Store(other),
-            })?;
-        // The name is part of the format on disk: never rename it.
+        let database = Database::builder(folder).worker_threads(1).open()?;
+        // The names are part of the format on disk: never rename them.
         let entries = database.keyspace("records", KeyspaceCreateOptions::default)?;
-        Ok(Self { database, entries })
+        let dead = database.keyspace("dead", KeyspaceCreateOptions::default)?;
+        Ok(Self {
+            database,
+            entries,
+            dead,
+        })
     }
 }
 

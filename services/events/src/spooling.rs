@@ -107,6 +107,14 @@ impl Spooling {
         } = worked;
         self.oldest = oldest;
         self.metrics.spool_drained.inc_by(done.removed.len() as u64);
+        self.metrics.spool_buried.inc_by(done.buried.len() as u64);
+        if !done.buried.is_empty() {
+            tracing::error!(
+                events = done.buried.len(),
+                dead = spool.dead(),
+                "Kinesis calls spooled events invalid: they are put aside, see `events spool --help`"
+            );
+        }
         match &error {
             Some(error) => {
                 self.metrics.spool_errors.inc();
@@ -144,6 +152,7 @@ impl Spooling {
         let to_i64 = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.spool_bytes.set(to_i64(spool.bytes()));
         self.metrics.spool_records.set(to_i64(spool.records()));
+        self.metrics.spool_dead_records.set(to_i64(spool.dead()));
         self.tick();
     }
 }
@@ -157,6 +166,15 @@ impl Worked {
                 Ok(()) => done.removed = work.remove,
                 Err(failed) => {
                     done.not_removed = work.remove;
+                    error.get_or_insert(failed);
+                }
+            }
+        }
+        if !work.bury.is_empty() {
+            match spool.bury(&work.bury) {
+                Ok(()) => done.buried = work.bury,
+                Err(failed) => {
+                    done.not_buried = work.bury;
                     error.get_or_insert(failed);
                 }
             }

@@ -15,13 +15,16 @@ use aws_sdk_kinesis::{
     error::SdkError,
     operation::put_records::PutRecordsError,
     primitives::Blob,
-    types::{PutRecordsRequestEntry, PutRecordsResultEntry, StreamStatus},
+    types::{
+        self, PutRecordsRequestEntry, PutRecordsResultEntry, ShardFilter, ShardFilterType, StreamStatus,
+    },
 };
 use service_runtime::{Latch, Shutdown};
 
 use crate::{
-    batch::Record,
+    aggregate::Outgoing,
     config::{KINESIS_CALL_BYTES, KINESIS_LARGE_BYTES, KINESIS_RECORD_BYTES},
+    shard_map::Shard,
 };
 
 /// How soon a stream that is not there is looked for again.
@@ -87,13 +90,14 @@ impl Stream {
     /// One PutRecords call; the results as they came.
     pub(crate) async fn put(
         &self,
-        records: impl Iterator<Item = &Record>,
+        records: impl Iterator<Item = Outgoing<'_>>,
     ) -> Result<Vec<PutRecordsResultEntry>, SdkError<PutRecordsError>> {
         let entries = records
             .map(|record| {
                 PutRecordsRequestEntry::builder()
-                    .data(Blob::new(record.line.as_slice()))
-                    .partition_key(&*record.partition_key)
+                    .data(Blob::new(record.data))
+                    .partition_key(record.partition_key)
+                    .set_explicit_hash_key(record.explicit_hash_key.map(str::to_owned))
                     .build()
             })
             .collect::<Result<Vec<_>, _>>()
@@ -104,6 +108,32 @@ impl Stream {
             .stream_name(&self.name)
             .set_records(Some(entries));
         Ok(call.send().await?.records)
+    }
+
+    /// The shards that take records at this moment, or why they cannot be known, in a line.
+    pub(crate) async fn open_shards(&self) -> Result<Vec<Shard>, String> {
+        // Shards that were closed before this moment are not in the list.
+        let open = ShardFilter::builder()
+            .r#type(ShardFilterType::AtLatest)
+            .build()
+            .map_err(|error| error.to_string())?;
+        let (mut shards, mut token) = (Vec::new(), None);
+        loop {
+            let call = self.client.list_shards();
+            // A token stands for the stream and the filter, and goes without them.
+            let call = match token.take() {
+                Some(token) => call.next_token(token),
+                None => call.stream_name(&self.name).shard_filter(open.clone()),
+            };
+            let answer = call.send().await.map_err(|error| aws_clients::describe(&error))?;
+            for shard in answer.shards.unwrap_or_default() {
+                shards.push(read_shard(&shard).ok_or("a shard without a range of hash keys")?);
+            }
+            token = answer.next_token;
+            if token.is_none() {
+                return Ok(shards);
+            }
+        }
     }
 
     /// Why the stream cannot be written to, if it is known that it cannot. Learns its limits.
@@ -130,6 +160,13 @@ impl Stream {
             }
         }
     }
+}
+
+fn read_shard(shard: &types::Shard) -> Option<Shard> {
+    let range = shard.hash_key_range()?;
+    let first = range.starting_hash_key().parse().ok()?;
+    let last = range.ending_hash_key().parse().ok()?;
+    Some(Shard::new(shard.shard_id().to_owned(), first, last))
 }
 
 enum Problem {

@@ -103,13 +103,15 @@ fn a_person_reads_key_and_secret_and_that_they_come_once() {
 #[test]
 fn wrong_usage_ends_with_64_and_names_what_is_wrong() {
     let folder = tempfile::tempdir().expect("a folder");
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 8] = [
         (&["client"], "Usage"),
         (&["client", "remove"], "remove"),
         (&["client", "new", "--partner", "northwind"], "--clientid"),
         (&["client", "new", "--kind", "toaster"], "device, app or platform"),
         (&["client", "retire", "--key", "k", "--keep", "both"], "both"),
         (&["clients"], "clients"),
+        (&["spool"], "Usage"),
+        (&["spool", "list"], "--spool-folder"),
     ];
     for (arguments, named) in cases {
         let output = events(folder.path(), arguments);
@@ -129,4 +131,17 @@ fn a_missing_hash_key_changes_nothing() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("hash-key"));
     assert!(!folder.path().join("credentials.json").exists());
+}
+
+#[test]
+fn a_folder_that_is_no_spool_is_not_made_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("spool");
+    let path = missing.to_str().expect("UTF-8");
+    for verb in ["list", "revive", "discard"] {
+        let output = events(folder.path(), &["spool", verb, "--spool-folder", path]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("there is no spool in"));
+    }
+    assert!(!missing.exists());
 }

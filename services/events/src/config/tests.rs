@@ -55,7 +55,7 @@ fn defaults_are_valid() {
 
 #[test]
 fn contradictions_are_refused_by_the_name_of_the_flag() {
-    let cases: [(&[&str], &str); 36] = [
+    let cases: [(&[&str], &str); 39] = [
         (&["--stream", ""], "--stream"),
         (&["--stream", "a/b"], "--stream"),
         (&["--max-event-bytes", "10MiB"], "--max-event-bytes"),
@@ -63,6 +63,12 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
         (&["--max-body-bytes", "16KiB"], "--max-body-bytes"),
         (&["--batch-bytes", "33KiB"], "--batch-bytes"),
         (&["--batch-bytes", "11MiB"], "--batch-bytes"),
+        (&["--aggregate-bytes", "1023"], "--aggregate-bytes"),
+        (&["--aggregate-bytes", "1025KiB"], "--aggregate-bytes"),
+        (
+            &["--aggregate-bytes", "100KiB", "--batch-bytes", "99KiB"],
+            "--aggregate-bytes",
+        ),
         (&["--in-flight-bytes", "5MiB"], "--in-flight-bytes"),
         (&["--max-decompressed-bytes", "16KiB"], "--max-decompressed-bytes"),
         (&["--max-decompressed-bytes", "1GiB"], "--max-decompressed-bytes"),

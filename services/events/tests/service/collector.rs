@@ -18,7 +18,7 @@ use service_runtime::{Runtime, settings::config_from};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 
-use crate::contract;
+use crate::{contract, gate::Gate};
 
 pub(crate) const STREAM: &str = "events";
 
@@ -37,11 +37,15 @@ pub(crate) struct Collector {
     folder: TempDir,
 }
 
-/// What was found in one record of the stream.
+/// An event that was found in the stream, in a record of its own or packed with others.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) partition_key: String,
     pub(crate) line: String,
+    /// The shard, as a number.
+    pub(crate) shard: usize,
+    /// Its own hash key, if it was packed.
+    pub(crate) hash_key: Option<String>,
 }
 
 impl Stored {
@@ -60,11 +64,30 @@ impl Collector {
         collector
     }
 
+    /// A ready service that reaches Kinesis through a gate.
+    pub(crate) async fn start_behind_gate(flags: &[&str]) -> (Self, Gate) {
+        let cloud = LocalCloud::start(CloudSettings::in_memory("eu-west-1"))
+            .await
+            .expect("a cloud");
+        let gate = Gate::in_front_of(&cloud).await;
+        let through = connect(&cloud, gate.url()).await;
+        let collector = Self::launch(cloud, through, flags).await;
+        collector.create_stream().await;
+        collector.becomes_ready().await;
+        (collector, gate)
+    }
+
     pub(crate) async fn start_without_stream(flags: &[&str]) -> Self {
         let cloud = LocalCloud::start(CloudSettings::in_memory("eu-west-1"))
             .await
             .expect("a cloud");
-        let kinesis = connect(&cloud).await;
+        let kinesis = connect(&cloud, cloud.endpoint_url()).await;
+        Self::launch(cloud, kinesis, flags).await
+    }
+
+    /// The service with its own way to Kinesis; tests look at the cloud directly.
+    async fn launch(cloud: LocalCloud, of_service: Kinesis, flags: &[&str]) -> Self {
+        let kinesis = connect(&cloud, cloud.endpoint_url()).await;
         let folder = tempfile::tempdir().expect("a folder");
         let (hash_key, hash_key_text) = HashKey::generate();
         let credentials: BTreeMap<_, _> = [
@@ -91,20 +114,21 @@ impl Collector {
         let mut arguments = vec![
             "--stream",
             STREAM,
-            "--stream-check-interval",
-            "100ms",
             "--credentials-file",
             file_path.to_str().expect("UTF-8"),
             "--credentials-hash-key-file",
             key_path.to_str().expect("UTF-8"),
         ];
+        if !flags.contains(&"--stream-check-interval") {
+            arguments.extend(["--stream-check-interval", "100ms"]);
+        }
         arguments.extend(flags);
         let config = config_from::<Settings>(arguments).expect("valid flags");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let runtime = Runtime::new("events");
         let mut service = JoinSet::new();
-        service.spawn(events::run(config, kinesis.clone(), listener, runtime.clone()));
+        service.spawn(events::run(config, of_service, listener, runtime.clone()));
         let http = reqwest::Client::new();
         let collector = Self {
             cloud,
@@ -240,12 +264,12 @@ pub(crate) async fn answer(response: Response) -> (u16, Value) {
     (status, body)
 }
 
-async fn connect(cloud: &LocalCloud) -> Kinesis {
+async fn connect(cloud: &LocalCloud, url: String) -> Kinesis {
     let account = cloud.account();
     let endpoint = aws_clients::Endpoint {
         region: Some(account.region.clone()),
         profile: None,
-        endpoint_url: Some(cloud.endpoint_url()),
+        endpoint_url: Some(url),
         credentials: Some(aws_clients::Credentials::new(
             &account.access_key_id,
             &account.secret_access_key,
@@ -280,12 +304,31 @@ async fn read_stream(kinesis: &Kinesis) -> Vec<Stored> {
                 .await
                 .expect("records");
             let at_end = answer.millis_behind_latest() == Some(0) && answer.records().is_empty();
-            stored.extend(answer.records().iter().map(|record| Stored {
-                partition_key: record.partition_key().unwrap_or_default().to_owned(),
-                line: String::from_utf8(record.data().as_ref().to_vec()).expect("UTF-8"),
-            }));
+            for record in answer.records() {
+                let (data, key) = (record.data().as_ref(), record.partition_key());
+                let key = key.unwrap_or_default();
+                stored.extend(events_of(shard.shard_id(), data, key));
+            }
             iterator = answer.next_shard_iterator.filter(|_| !at_end);
         }
     }
     stored
+}
+
+/// The events of a record.
+fn events_of(shard_id: &str, data: &[u8], partition_key: &str) -> Vec<Stored> {
+    let shard = shard_id.trim_start_matches("shardId-").parse().expect("a number");
+    let stored = |partition_key: &str, data: &[u8], hash_key: Option<&str>| Stored {
+        partition_key: partition_key.to_owned(),
+        line: String::from_utf8(data.to_vec()).expect("UTF-8"),
+        shard,
+        hash_key: hash_key.map(str::to_owned),
+    };
+    if !kpl::is_aggregate(data) {
+        return vec![stored(partition_key, data, None)];
+    }
+    let users = kpl::open(data).expect("an aggregate").into_iter();
+    users
+        .map(|user| stored(user.partition_key, user.data, user.explicit_hash_key))
+        .collect()
 }
