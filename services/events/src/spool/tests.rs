@@ -129,7 +129,7 @@ fn journal(folder: &Path) -> (PathBuf, u64) {
     // Block by block: byte by byte takes a second for a journal's 64 MiB without optimisation.
     let written = |block: &[u8]| *block != ZEROS[..block.len()];
     let block = content.chunks(BLOCK).rposition(written).expect("written") * BLOCK;
-    let last = content[block..].iter().take(BLOCK);
+    let mut last = content[block..].iter().take(BLOCK);
     let end = block + last.rposition(|byte| *byte != 0).expect("written") + 1;
     (path, end as u64)
 }
