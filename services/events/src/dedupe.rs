@@ -35,6 +35,10 @@ use crate::{
     submission::{Durability, Settled, Ticket},
 };
 
+/// How many ids whose window is over are forgotten at a time: after a quiet hour there are many, and
+/// nobody should wait for all of them.
+const FORGOTTEN_AT_A_TIME: usize = 1_000;
+
 /// How long and how many ids are remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct DedupeSettings {
@@ -63,8 +67,8 @@ struct Key {
 #[derive(Default)]
 struct Seen {
     events: HashMap<Key, State>,
-    /// Those that are accepted, the oldest first; as many as are so in `events`.
-    accepted: VecDeque<Key>,
+    /// When which were accepted, the oldest first. One whose window was over may be in progress again.
+    accepted: VecDeque<(Instant, Key)>,
 }
 
 enum State {
@@ -109,18 +113,22 @@ impl Window {
             };
             let key = Key { client, event_id };
             match seen.events.entry(key) {
-                Entry::Vacant(entry) => {
-                    entry.insert(State::InProgress(Vec::new()));
-                    let window = Arc::clone(self);
-                    ticket.claim(Claim { window, key });
-                    return Some(ticket);
-                }
+                Entry::Vacant(entry) => drop(entry.insert(State::InProgress(Vec::new()))),
                 Entry::Occupied(mut entry) => match entry.get_mut() {
-                    State::InProgress(waiting) => waiting.push(ticket),
-                    State::Accepted(durability, _) => duplicates.push((ticket, *durability)),
+                    State::InProgress(waiting) => {
+                        waiting.push(ticket);
+                        return None;
+                    }
+                    State::Accepted(durability, at) if !self.is_over(*at, now) => {
+                        duplicates.push((ticket, *durability));
+                        return None;
+                    }
+                    State::Accepted(..) => drop(entry.insert(State::InProgress(Vec::new()))),
                 },
             }
-            None
+            let window = Arc::clone(self);
+            ticket.claim(Claim { window, key });
+            Some(ticket)
         };
         let to_send = events.map(&mut enter).collect();
         drop(seen);
@@ -153,28 +161,34 @@ impl Window {
             // Of two in the spool with one id, the later one counts, at the place of the first.
             Some(State::Accepted(..)) => return Vec::new(),
         };
-        seen.accepted.push_back(key);
+        seen.accepted.push_back((now, key));
         self.forget(seen, now);
         waiting
     }
 
-    /// Forgets what is out of the window, and the oldest of what is too much.
+    /// Forgets some of those whose window is over, and the oldest of what is too much.
     fn forget(&self, seen: &mut Seen, now: Instant) {
-        while let Some(oldest) = seen.accepted.front() {
-            let too_old = match seen.events.get(oldest) {
-                Some(State::Accepted(_, at)) => now.saturating_duration_since(*at) >= self.settings.window,
-                _ => true,
-            };
-            if !too_old && seen.accepted.len() <= self.settings.events {
+        let mut left = FORGOTTEN_AT_A_TIME;
+        while let Some((at, key)) = seen.accepted.front().copied() {
+            let (is_over, is_too_much) = (self.is_over(at, now), seen.accepted.len() > self.settings.events);
+            if !is_too_much && !(is_over && left > 0) {
                 break;
             }
-            if !too_old {
-                self.metrics.forgotten_early();
-            }
-            seen.events.remove(oldest);
+            left = left.saturating_sub(1);
             seen.accepted.pop_front();
+            // Not if it is in progress again, or was accepted again since.
+            if matches!(seen.events.get(&key), Some(State::Accepted(_, then)) if *then == at) {
+                seen.events.remove(&key);
+                if !is_over {
+                    self.metrics.forgotten_early();
+                }
+            }
         }
         self.metrics.remembered(seen.accepted.len());
+    }
+
+    fn is_over(&self, accepted_at: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(accepted_at) >= self.settings.window
     }
 
     /// Nothing under the lock can panic, so what a poisoned one holds is whole.

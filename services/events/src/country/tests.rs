@@ -1,4 +1,12 @@
+use std::{sync::Arc, time::Duration};
+
+use service_runtime::Runtime;
+
 use super::*;
+use crate::{
+    metrics::Metrics,
+    reload::{Reloadable, watch},
+};
 
 /// Writes a database of these IPv4 networks and countries, and gives it as a source.
 pub(crate) fn database(folder: &Path, networks: &[(&str, &str)]) -> CountryDatabase {
@@ -154,4 +162,54 @@ fn a_file_that_is_damaged_is_refused_as_a_whole_and_never_panics() {
     std::fs::remove_file(&source.path).expect("removed");
     let problem = source.read().expect_err("gone").to_string();
     assert!(problem.contains("countries.mmdb"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_file_that_changes_is_read_again_and_a_damaged_one_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtime = Runtime::new("events");
+    let metrics = Metrics::register(&runtime.registry).expect("a new registry");
+    let networks = |code| [("192.0.2.0/24", code)];
+    let source = database(folder.path(), &networks("SE"));
+    let path = source.path.clone();
+    let countries = Arc::new(Reloadable::read(source).expect("a database"));
+    let mut watching = tokio::task::JoinSet::new();
+    watching.spawn(watch(
+        Arc::clone(&countries),
+        Duration::from_millis(10),
+        metrics.country_database_reload.clone(),
+        runtime.shutdown.clone(),
+    ));
+    let code = || country(&countries.current(), "192.0.2.1");
+    let failures = || {
+        let families = runtime.registry.gather();
+        let name = "events_country_database_reload_failures_total";
+        let family = families.iter().find(|family| family.name() == name);
+        family.expect("it is there").get_metric()[0]
+            .get_counter()
+            .get_value()
+    };
+    let until = async |condition: &dyn Fn() -> bool| {
+        let waiting = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let patience = Duration::from_secs(30);
+        tokio::time::timeout(patience, waiting).await.expect("in time");
+    };
+    database(folder.path(), &networks("CN"));
+    until(&|| code().as_deref() == Some("cn")).await;
+    std::fs::write(&path, "no database").expect("written");
+    until(&|| failures() > 0.0).await;
+    assert_eq!(code().as_deref(), Some("cn"), "the last good one stays");
+    database(folder.path(), &networks("FR"));
+    until(&|| code().as_deref() == Some("fr")).await;
+    runtime.shutdown.request();
+    watching
+        .join_next()
+        .await
+        .expect("a task")
+        .expect("no panic")
+        .expect("it ends");
 }

@@ -120,6 +120,24 @@ fn the_oldest_are_forgotten_when_there_are_too_many_and_it_shows() {
 }
 
 #[test]
+fn after_a_quiet_hour_nobody_waits_for_all_to_be_forgotten() {
+    let (window, now) = (window(10_000), Instant::now());
+    for number in 0..3_000 {
+        sent(&window, number, Settled::Published, now);
+    }
+    let later = Instant::now() + WINDOW;
+    // The last of them is not forgotten yet, and is an event again all the same.
+    let (mut tickets, _) = enter(&window, "one", &[Some(id(2_999))], later);
+    assert_eq!(window.metrics.shown(), (2_000, 0));
+    tickets.remove(0).expect("to be sent").settle(Settled::Retry);
+    for left in [1_000, 0, 0] {
+        assert_eq!(answered(&window, "one", 2_999, later), None);
+        assert_eq!(window.metrics.shown(), (left, 0));
+    }
+    assert!(window.lock().events.is_empty(), "nor is anything left behind");
+}
+
+#[test]
 fn what_the_spool_holds_comes_back() {
     let (window, now) = (window(100), Instant::now());
     for line in [
