@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     EventType, InvalidId, MAX_DEPTH_LIMIT, MalformedEvent, Pii, Producer, RawEvent, SERVER_SET_FIELDS,
-    Schema, SchemaVersion, field,
+    Schema, SchemaVersion, field, tree::Borrowed,
 };
 
 /// The dialect every document must declare.
@@ -228,7 +228,7 @@ fn compile(
     document: &[u8],
 ) -> Result<Schema, CatalogueProblem> {
     let parsed = RawEvent::parse(document, MAX_DEPTH_LIMIT).map_err(CatalogueProblem::Malformed)?;
-    let schema = parsed.value();
+    let schema = &parsed.tree().to_value();
     if schema.get("$schema").and_then(Value::as_str) != Some(DIALECT) {
         return Err(CatalogueProblem::Dialect);
     }
@@ -241,7 +241,7 @@ fn compile(
     }
     require_constant(properties, field::EVENTTYPE, &event_type)?;
     require_constant(properties, field::SCHEMAVERSION, &version)?;
-    let validator = jsonschema::options()
+    let validator = jsonschema::options_for::<Borrowed>()
         .with_draft(Draft::Draft202012)
         .with_retriever(NoRetriever)
         .with_pattern_options(PatternOptions::regex())

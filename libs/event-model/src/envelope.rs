@@ -1,8 +1,6 @@
 //! The fields that every event type shares, and who may set them.
 
-use serde_json::Value;
-
-use crate::{EventId, EventType, InvalidId, RawEvent, SchemaVersion};
+use crate::{EventId, EventType, InvalidId, RawEvent, SchemaVersion, Tree};
 
 /// The names of the shared fields.
 pub mod field {
@@ -114,7 +112,7 @@ impl<'a> Envelope<'a> {
 fn text<'a>(event: &'a RawEvent<'_>, field: &'static str) -> Result<Option<&'a str>, EnvelopeError> {
     match event.field(field) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Tree::Text(text)) => Ok(Some(text)),
         Some(_) => Err(EnvelopeError::NotAString { field }),
     }
 }

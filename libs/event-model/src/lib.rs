@@ -16,6 +16,7 @@ mod ids;
 mod raw;
 mod schema;
 mod splice;
+mod tree;
 mod verdict;
 
 pub use catalogue::{Catalogue, CatalogueError, CatalogueProblem, bundled_documents};
@@ -24,4 +25,5 @@ pub use ids::{EventId, EventType, InvalidId, SchemaVersion};
 pub use raw::{MAX_DEPTH_LIMIT, MalformedEvent, MalformedReason, RawEvent, syntax_fault};
 pub use schema::{Pii, Producer, Schema};
 pub use splice::ServerFields;
+pub use tree::{Member, Tree};
 pub use verdict::{MAX_ERRORS, SchemaError};

@@ -5,15 +5,25 @@
 //! stream, so duplicates are refused at any depth. Depth is bounded because every later reader
 //! recurses, and a name that only the server may set is refused because a client could forge it.
 
-use std::fmt;
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
 
-use crate::envelope::SERVER_SET_FIELDS;
+use crate::{
+    envelope::SERVER_SET_FIELDS,
+    tree::{Member, Tree, member},
+};
 
 /// The deepest nesting that a caller may allow. The parser beneath stops at 128 by itself.
 pub const MAX_DEPTH_LIMIT: usize = 100;
+
+/// Room for the members of an event, so that most events are read without moving them.
+const MEMBERS: usize = 16;
+
+/// An object of up to this many members is searched for a name one by one; a larger one has an index,
+/// so that the time it takes to read it grows with its size alone.
+const SEARCHED: usize = 32;
 
 /// Pointers in errors are cut at this many bytes: a name is the client's, and can be long.
 const MAX_POINTER: usize = 256;
@@ -22,7 +32,7 @@ const MAX_POINTER: usize = 256;
 #[derive(Debug)]
 pub struct RawEvent<'a> {
     bytes: &'a [u8],
-    fields: Value,
+    fields: Tree<'a>,
 }
 
 /// Why the bytes are not an event, and where.
@@ -79,14 +89,12 @@ impl<'a> RawEvent<'a> {
             limit: max_depth.min(MAX_DEPTH_LIMIT),
             fault: None,
         };
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        let value = Node {
-            reader: &mut reader,
-            depth: 0,
-        }
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value));
-        match value {
+        // Checked once as a whole, or by the parser text by text, which says where it is not UTF-8.
+        let read = match std::str::from_utf8(bytes) {
+            Ok(text) => read(serde_json::Deserializer::from_str(text), &mut reader),
+            Err(_) => read(serde_json::Deserializer::from_slice(bytes), &mut reader),
+        };
+        match read {
             Ok(fields) => Ok(Self {
                 bytes: bytes.trim_ascii(),
                 fields,
@@ -114,21 +122,31 @@ impl<'a> RawEvent<'a> {
 
     /// What the event says, for judging it. It is the bytes that are stored, never this.
     #[must_use]
-    pub fn value(&self) -> &Value {
+    pub fn tree(&self) -> &Tree<'a> {
         &self.fields
     }
 
     /// One top-level field.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&Value> {
-        self.fields.get(name)
+    pub fn field(&self, name: &str) -> Option<&Tree<'a>> {
+        member(self.fields.members(), name)
     }
 
     /// Whether the client sent no field at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fields.as_object().is_none_or(Map::is_empty)
+        self.fields.members().is_empty()
     }
+}
+
+/// Reads one value and nothing after it.
+fn read<'de, R: serde_json::de::Read<'de>>(
+    mut deserializer: serde_json::Deserializer<R>,
+    reader: &mut Reader,
+) -> serde_json::Result<Tree<'de>> {
+    let value = Node { reader, depth: 0 }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
 }
 
 /// Where the parser stopped, in bytes from the start, and what it expected there. Its words are
@@ -210,7 +228,7 @@ impl Node<'_> {
     }
 
     /// A value that is not an object is fine anywhere but at the top.
-    fn scalar<E: de::Error>(self, value: Value) -> Result<Value, E> {
+    fn scalar<'de, E: de::Error>(self, value: Tree<'de>) -> Result<Tree<'de>, E> {
         if self.depth == 0 {
             return Err(self.reader.fail(MalformedReason::NotAnObject, None));
         }
@@ -219,39 +237,40 @@ impl Node<'_> {
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
-    type Value = Value;
+    type Value = Tree<'de>;
 
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Tree<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Node<'_> {
-    type Value = Value;
+    type Value = Tree<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<Tree<'de>, A::Error> {
         self.enter()?;
         let Self { reader, depth } = self;
-        let mut map = Map::new();
-        while let Some(name) = access.next_key::<String>()? {
-            if depth == 1 && SERVER_SET_FIELDS.contains(&name.as_str()) {
+        let mut members = Vec::with_capacity(if depth == 1 { MEMBERS } else { 0 });
+        let mut index = HashSet::new();
+        while let Some(name) = access.next_key_seed(Name)? {
+            if depth == 1 && SERVER_SET_FIELDS.contains(&name.as_ref()) {
                 return Err(reader.fail(MalformedReason::ServerSetName, Some(&name)));
             }
-            if map.contains_key(&name) {
+            if is_twice(&name, &members, &mut index) {
                 return Err(reader.fail(MalformedReason::DuplicateName, Some(&name)));
             }
             let value = access.next_value_seed(Node { reader, depth });
             let value = reader.within(&name, value)?;
-            map.insert(name, value);
+            members.push((name, value));
         }
-        Ok(Value::Object(map))
+        Ok(Tree::Object(members))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<Tree<'de>, A::Error> {
         if self.depth == 0 {
             return Err(self.reader.fail(MalformedReason::NotAnObject, None));
         }
@@ -262,33 +281,75 @@ impl<'de> Visitor<'de> for Node<'_> {
             let item = access.next_element_seed(Node { reader, depth });
             match reader.within(&items.len(), item)? {
                 Some(item) => items.push(item),
-                None => return Ok(Value::Array(items)),
+                None => return Ok(Tree::Array(items)),
             }
         }
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        self.scalar(Value::String(text.to_owned()))
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Tree<'de>, E> {
+        self.scalar(Tree::Text(Cow::Borrowed(text)))
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        self.scalar(Value::Bool(value))
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Tree<'de>, E> {
+        self.scalar(Tree::Text(Cow::Owned(text.to_owned())))
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        self.scalar(Value::Null)
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Tree<'de>, E> {
+        self.scalar(Tree::Bool(value))
     }
 
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        self.scalar(value.into())
+    fn visit_unit<E: de::Error>(self) -> Result<Tree<'de>, E> {
+        self.scalar(Tree::Null)
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        self.scalar(value.into())
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Tree<'de>, E> {
+        self.scalar(Tree::Number(value.into()))
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        self.scalar(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Tree<'de>, E> {
+        self.scalar(Tree::Number(value.into()))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Tree<'de>, E> {
+        self.scalar(Number::from_f64(value).map_or(Tree::Null, Tree::Number))
+    }
+}
+
+/// Whether an object has the name already. `index` stays empty while the object is small.
+fn is_twice<'de>(name: &Cow<'de, str>, members: &[Member<'de>], index: &mut HashSet<Cow<'de, str>>) -> bool {
+    if members.len() < SEARCHED {
+        return member(members, name).is_some();
+    }
+    if index.is_empty() {
+        index.extend(members.iter().map(|(name, _)| name.clone()));
+    }
+    !index.insert(name.clone())
+}
+
+/// A name, owned only if it holds an escape.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }
 

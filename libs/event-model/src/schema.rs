@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use jsonschema::Validator;
-use serde_json::Value;
 
 use crate::{
-    EventType, SchemaVersion,
+    EventType, RawEvent, SchemaVersion,
+    tree::Borrowed,
     verdict::{SchemaError, explain},
 };
 
@@ -77,7 +77,7 @@ pub struct Schema {
     pub(crate) title: String,
     pub(crate) producers: Vec<Producer>,
     pub(crate) fields: BTreeMap<String, Pii>,
-    pub(crate) validator: Validator,
+    pub(crate) validator: Validator<Borrowed>,
 }
 
 impl Schema {
@@ -86,7 +86,8 @@ impl Schema {
     ///
     /// # Errors
     /// What is wrong and where, in the order the schema asks.
-    pub fn verdict(&self, event: &Value) -> Result<(), Vec<SchemaError>> {
+    pub fn verdict(&self, event: &RawEvent<'_>) -> Result<(), Vec<SchemaError>> {
+        let event = event.tree();
         // Explaining costs more than twice what judging does, and nearly every event is valid.
         if self.validator.is_valid(event) {
             return Ok(());

@@ -139,4 +139,4 @@ fn plain(name: &Value) -> String {
 
 #[cfg(test)]
 #[path = "verdict/tests.rs"]
-mod tests;
+pub(crate) mod tests;

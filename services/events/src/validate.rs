@@ -54,7 +54,7 @@ impl<'r> Rules<'r> {
         if !self.client.may_send(schema) {
             return Err(rejected(Some(schema), schema_version, Rejection::Forbidden));
         }
-        if let Err(errors) = schema.verdict(event.value()) {
+        if let Err(errors) = schema.verdict(&event) {
             let version = Some(schema.version());
             return Err(rejected(Some(schema), version, Rejection::Invalid(errors)));
         }

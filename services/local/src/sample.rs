@@ -122,8 +122,7 @@ fn batches(sample: &[Sampled]) -> impl Iterator<Item = &[Sampled]> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use event_model::Catalogue;
-    use serde_json::Value;
+    use event_model::{Catalogue, RawEvent, Tree, field};
 
     use super::*;
 
@@ -132,8 +131,9 @@ mod tests {
         let catalogue = Catalogue::bundled().expect("the bundled schemas are valid");
         let mut types = BTreeMap::<String, usize>::new();
         for (index, sampled) in read_sample().expect("one JSON object a line").iter().enumerate() {
-            let event: Value = serde_json::from_str(sampled.event.get()).expect("JSON");
-            let event_type = event["eventtype"].as_str().expect("a sample names its type");
+            let event = RawEvent::parse(sampled.event.get().as_bytes(), 32).expect("an event");
+            let event_type = event.field(field::EVENTTYPE).and_then(Tree::as_str);
+            let event_type = event_type.expect("a sample names its type");
             let schema = catalogue.latest(event_type).expect("a known type");
             assert!(
                 schema.verdict(&event).is_ok(),

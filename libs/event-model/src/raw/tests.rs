@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::*;
 
@@ -12,10 +13,10 @@ fn what_is_read_is_what_was_sent() {
     let event = RawEvent::parse(json, 4).expect("well-formed");
     assert_eq!(event.bytes(), json.trim_ascii());
     assert_eq!(
-        event.value(),
-        &serde_json::from_slice::<Value>(json).expect("JSON")
+        event.tree().to_value(),
+        serde_json::from_slice::<Value>(json).expect("JSON")
     );
-    assert_eq!(event.field("d"), Some(&Value::String("å".to_owned())));
+    assert_eq!(event.field("d").and_then(Tree::as_str), Some("å"));
 }
 
 #[test]
@@ -31,6 +32,48 @@ fn duplicate_names_are_refused_at_any_depth_and_in_any_spelling() {
         assert_eq!(fault.reason, MalformedReason::DuplicateName, "{json}");
         assert_eq!(fault.pointer, pointer, "{json}");
     }
+}
+
+#[test]
+fn duplicate_names_are_refused_among_many() {
+    let names = |count: usize| (0..count).map(|number| format!(r#""n{number}":0"#));
+    for count in [SEARCHED - 1, SEARCHED, SEARCHED + 1, 1_000] {
+        let all = names(count).collect::<Vec<_>>().join(",");
+        RawEvent::parse(format!("{{{all}}}").as_bytes(), 4).expect("no name is there twice");
+        for twice in [0, count / 2, count - 1] {
+            let json = format!(r#"{{{all},"\u006e{twice}":0,"x":0,"x":0}}"#);
+            let fault = fault(&json);
+            assert_eq!(fault.reason, MalformedReason::DuplicateName, "{count}, {twice}");
+            assert_eq!(fault.pointer, format!("/n{twice}"));
+        }
+    }
+}
+
+#[test]
+fn many_names_are_read_in_time_that_grows_with_their_number_alone() {
+    let names: Vec<_> = (0..300_000).map(|number| format!(r#""{number:x}":0"#)).collect();
+    let json = format!("{{{}}}", names.join(","));
+    let started = std::time::Instant::now();
+    RawEvent::parse(json.as_bytes(), 4).expect("well-formed");
+    // Compared one by one they would take minutes.
+    assert!(started.elapsed() < std::time::Duration::from_secs(10));
+}
+
+#[test]
+fn texts_are_copied_only_where_they_hold_an_escape() {
+    let event = RawEvent::parse(r#"{"a":"å","\u0062":"\n"}"#.as_bytes(), 4).expect("well-formed");
+    let owned: Vec<_> = event
+        .tree()
+        .members()
+        .iter()
+        .map(|(name, value)| {
+            (
+                matches!(name, Cow::Owned(_)),
+                matches!(value, Tree::Text(Cow::Owned(_))),
+            )
+        })
+        .collect();
+    assert_eq!(owned, [(false, false), (true, true)]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn errors(schema: &Value, event: &Value) -> Vec<SchemaError> {
 }
 
 /// For each keyword a schema and a value full of canaries that it refuses.
-fn cases() -> Vec<(&'static str, Value, Value)> {
+pub(crate) fn cases() -> Vec<(&'static str, Value, Value)> {
     let text = json!(CANARY);
     let number = json!(7_391_739.25);
     let list = json!([CANARY, CANARY, 7_391_739]);
