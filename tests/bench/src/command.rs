@@ -1,0 +1,81 @@
+//! The command line.
+
+mod load;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{Failure, cores::Cores, events, handler};
+
+/// The command line is wrong (`EX_USAGE` of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+
+/// Measures what the project claims, and sends load.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures `events` beside its floors, and says which targets are reached.
+    Events {
+        #[command(flatten)]
+        plan: events::Plan,
+        /// Also writes the report to this file, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Sends load to any installation of `events`, each request at its time, and shows how long answers take.
+    Load(load::Load),
+    /// Serves the bare handler that `events` is compared with.
+    #[command(hide = true)]
+    Handler {
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+}
+
+/// Does what the command line asks for.
+#[expect(clippy::print_stderr, reason = "where a person waits")]
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let printed = error.print();
+            return if error.use_stderr() || printed.is_err() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match carry_out(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Events { plan, json } => {
+            // Before there is any thread, so that all of them keep off the measured core.
+            let cores = Cores::part();
+            let report = run_async(events::measure(&plan, &cores))??;
+            report.show(json.as_deref())
+        }
+        Command::Load(load) => run_async(load.run())?,
+        Command::Handler { listen } => run_async(handler::serve(listen))?,
+    }
+}
+
+fn run_async<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    Ok(runtime.map_err(Failure::system("no runtime"))?.block_on(work))
+}

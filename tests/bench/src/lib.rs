@@ -1,0 +1,63 @@
+//! Measures what the project claims, and sends load.
+//!
+//! | command | measures |
+//! |---|---|
+//! | `bench events` | the real `events` program beside its floors: parsing and validating alone, a bare handler |
+//! | `bench load` | nothing of ours: any `events` installation, under as much load as is asked for |
+//!
+//! What is measured and what it is compared with run in one go, in turn, several rounds of both, so
+//! that a machine that others use disturbs both alike. What is measured is a process of its own on a
+//! core of its own, and what counts is the processor time that this process took: wall clock on a
+//! shared machine says more about the others.
+//!
+//! | module | is for |
+//! |---|---|
+//! | [`population`] | devices and what they send, the same for the same seed |
+//! | [`load`] | sending it: closed loop for processor time, open loop for latency |
+//! | [`program`] | programs as processes: their core, processor time, memory |
+//! | [`report`] | figures of several rounds, targets, the table and its JSON |
+//! | [`events`] | the lines about `events`; other services get a module beside it |
+
+pub mod command;
+pub mod cores;
+pub mod events;
+pub mod handler;
+pub mod load;
+pub mod population;
+pub mod program;
+pub mod report;
+
+/// Why a measurement has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Something of the operating system's failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program did not do what it should.
+    #[error("{program}: {problem}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// What went wrong, with the end of its log.
+        problem: String,
+    },
+    /// Load could not be sent.
+    #[error(transparent)]
+    Load(#[from] load::LoadError),
+    /// The service did not do what the figure is about.
+    #[error("no figure: {0}")]
+    NotMeasured(String),
+}
+
+impl Failure {
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::System { what, source }
+    }
+}

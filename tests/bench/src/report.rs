@@ -1,0 +1,225 @@
+//! Figures of several rounds, what they should reach, and how they are shown.
+
+use std::{fmt::Write as _, path::Path};
+
+use serde::Serialize;
+
+use crate::Failure;
+
+/// What a figure should reach.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// At most this.
+    AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
+}
+
+/// Whether it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The median does.
+    Reached,
+    /// The median does not.
+    Missed,
+}
+
+/// One line of the table: a value from each round.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// What was measured.
+    pub what: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// One value a round.
+    pub rounds: Vec<f64>,
+    /// The middle one.
+    pub median: f64,
+    /// The smallest and the largest.
+    pub spread: (f64, f64),
+    /// What it should reach, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// Whether the median does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+}
+
+impl Line {
+    /// A line without a target. There must be a round.
+    #[must_use]
+    pub fn new(what: &'static str, unit: &'static str, rounds: Vec<f64>) -> Self {
+        let median = median(&rounds);
+        let smallest = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+        let largest = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Self {
+            what,
+            unit,
+            rounds,
+            median,
+            spread: (smallest, largest),
+            target: None,
+            verdict: None,
+        }
+    }
+
+    /// The line with a target, which its median is held against.
+    #[must_use]
+    pub fn with_target(self, target: Target) -> Self {
+        let reached = match target {
+            Target::AtMost(limit) => self.median <= limit,
+            Target::AtLeast(limit) => self.median >= limit,
+        };
+        let verdict = if reached {
+            Verdict::Reached
+        } else {
+            Verdict::Missed
+        };
+        Self {
+            target: Some(target),
+            verdict: Some(verdict),
+            ..self
+        }
+    }
+}
+
+/// The middle value, or the mean of the middle two; 0 of none.
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match (sorted.len() % 2, sorted.get(middle)) {
+        (_, None) => 0.0,
+        (1, Some(value)) => *value,
+        (_, Some(upper)) => f64::midpoint(sorted[middle - 1], *upper),
+    }
+}
+
+/// A table and where it comes from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// What was measured.
+    pub title: String,
+    /// The day, the machine and how it was measured.
+    pub facts: Vec<(&'static str, String)>,
+    /// The figures.
+    pub lines: Vec<Line>,
+    /// What a reader has to know.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// The table as text, one line a figure.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let mut put = |line: std::fmt::Arguments<'_>| {
+            text.write_fmt(line).expect("a text takes every line");
+            text.push('\n');
+        };
+        for (name, value) in &self.facts {
+            put(format_args!("{name:>10}  {value}"));
+        }
+        put(format_args!(""));
+        put(format_args!(
+            "{:<58} {:>10} {:>21}  {:<14} {:>9}",
+            self.title, "median", "spread", "unit", "target"
+        ));
+        for line in &self.lines {
+            let (smallest, largest) = line.spread;
+            let spread = format!("{} … {}", number(smallest), number(largest));
+            let target = line.target.map_or_else(String::new, |target| match target {
+                Target::AtMost(limit) => format!("≤ {}", number(limit)),
+                Target::AtLeast(limit) => format!("≥ {}", number(limit)),
+            });
+            let verdict = line.verdict.map_or("", |verdict| match verdict {
+                Verdict::Reached => "reached",
+                Verdict::Missed => "missed",
+            });
+            let text = format!(
+                "{:<58} {:>10} {spread:>21}  {:<14} {target:>9} {verdict}",
+                line.what,
+                number(line.median),
+                line.unit
+            );
+            put(format_args!("{}", text.trim_end()));
+        }
+        for note in &self.notes {
+            put(format_args!("\n{note}"));
+        }
+        text
+    }
+
+    /// Shows the table on standard output, and writes the JSON if a file is named.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    #[expect(clippy::print_stdout, reason = "its output is for people")]
+    pub fn show(&self, json: Option<&Path>) -> Result<(), Failure> {
+        println!("{}", self.table());
+        let Some(path) = json else { return Ok(()) };
+        let text = serde_json::to_vec_pretty(self).expect("our own types are JSON");
+        std::fs::write(path, text).map_err(Failure::system(format!("cannot write {}", path.display())))
+    }
+}
+
+/// Three significant digits, and thousands apart.
+fn number(value: f64) -> String {
+    let decimals = match value.abs() {
+        0.0 => 0,
+        small if small < 10.0 => 2,
+        middling if middling < 100.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{value:.decimals$}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let (sign, digits) = whole
+        .strip_prefix('-')
+        .map_or(("", whole), |digits| ("-", digits));
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{grouped}{point}{fraction}")
+}
+
+/// Day, machine and command of a measurement.
+#[must_use]
+pub fn provenance() -> Vec<(&'static str, String)> {
+    let day = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let of_file = |path: &str, name: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()))
+            .unwrap_or_else(|| "unknown".to_owned())
+    };
+    let processor = of_file("/proc/cpuinfo", "model name");
+    let memory = of_file("/proc/meminfo", "MemTotal");
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split_whitespace().next().unwrap_or("unknown").to_owned();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    vec![
+        ("date", day),
+        ("machine", format!("{processor}, {cores} cores, {memory}")),
+        (
+            "load",
+            format!("{load} processes wanted a core in the minute before"),
+        ),
+        (
+            "command",
+            format!("cargo run --release -p bench -- {}", arguments.join(" ")),
+        ),
+    ]
+}
+
+#[cfg(test)]
+#[path = "report/tests.rs"]
+mod tests;
