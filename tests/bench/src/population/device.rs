@@ -44,7 +44,8 @@ impl Device {
             service: index(rng, &words::SERVICES),
             screen: 0,
             playing: None,
-            left: 0,
+            // In the middle of a session, as most are at any time.
+            left: rng.random_range(0..SESSION.end),
         }
     }
 
