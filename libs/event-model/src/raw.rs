@@ -85,16 +85,41 @@ impl<'a> RawEvent<'a> {
     /// # Errors
     /// What is wrong, with the byte and the pointer where it was seen.
     pub fn parse(bytes: &'a [u8], max_depth: usize) -> Result<Self, MalformedEvent> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse_text(text, max_depth),
+            // The parser says where it is not UTF-8, or what is wrong before that.
+            Err(_) => Self::read(bytes, serde_json::Deserializer::from_slice(bytes), max_depth),
+        }
+    }
+
+    /// The same for bytes that are known to be UTF-8.
+    ///
+    /// # Errors
+    /// As [`RawEvent::parse`].
+    pub fn parse_text(text: &'a str, max_depth: usize) -> Result<Self, MalformedEvent> {
+        Self::read(
+            text.as_bytes(),
+            serde_json::Deserializer::from_str(text),
+            max_depth,
+        )
+    }
+
+    fn read<R: serde_json::de::Read<'a>>(
+        bytes: &'a [u8],
+        mut deserializer: serde_json::Deserializer<R>,
+        max_depth: usize,
+    ) -> Result<Self, MalformedEvent> {
         let mut reader = Reader {
             limit: max_depth.min(MAX_DEPTH_LIMIT),
             fault: None,
         };
-        // Checked once as a whole, or by the parser text by text, which says where it is not UTF-8.
-        let read = match std::str::from_utf8(bytes) {
-            Ok(text) => read(serde_json::Deserializer::from_str(text), &mut reader),
-            Err(_) => read(serde_json::Deserializer::from_slice(bytes), &mut reader),
-        };
-        match read {
+        let value = Node {
+            reader: &mut reader,
+            depth: 0,
+        }
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value));
+        match value {
             Ok(fields) => Ok(Self {
                 bytes: bytes.trim_ascii(),
                 fields,
@@ -137,16 +162,6 @@ impl<'a> RawEvent<'a> {
     pub fn is_empty(&self) -> bool {
         self.fields.members().is_empty()
     }
-}
-
-/// Reads one value and nothing after it.
-fn read<'de, R: serde_json::de::Read<'de>>(
-    mut deserializer: serde_json::Deserializer<R>,
-    reader: &mut Reader,
-) -> serde_json::Result<Tree<'de>> {
-    let value = Node { reader, depth: 0 }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(value)
 }
 
 /// Where the parser stopped, in bytes from the start, and what it expected there. Its words are
@@ -315,15 +330,14 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 }
 
-/// Whether an object has the name already. `index` stays empty while the object is small.
-fn is_twice<'de>(name: &Cow<'de, str>, members: &[Member<'de>], index: &mut HashSet<Cow<'de, str>>) -> bool {
+/// Whether an object has the name already. `index` stays empty while the object is small; later it holds
+/// the names of the first members, as many as it has.
+fn is_twice<'de>(name: &str, members: &[Member<'de>], index: &mut HashSet<Cow<'de, str>>) -> bool {
     if members.len() < SEARCHED {
         return member(members, name).is_some();
     }
-    if index.is_empty() {
-        index.extend(members.iter().map(|(name, _)| name.clone()));
-    }
-    !index.insert(name.clone())
+    index.extend(members[index.len()..].iter().map(|(name, _)| name.clone()));
+    index.contains(name)
 }
 
 /// A name, owned only if it holds an escape.

@@ -46,22 +46,22 @@ impl ServerFields<'_> {
             first: true,
         };
         if let Some(event_id) = self.event_id {
-            names.put_plain(field::EVENTID, event_id);
+            names.put_plain(field::EVENTID, event_id.encode(&mut EventId::buffer()));
         }
         if let Some(event_type) = self.event_type {
-            names.put_plain(field::EVENTTYPE, event_type);
+            names.put_plain(field::EVENTTYPE, event_type.as_str());
         }
         if let Some(version) = self.schema_version {
-            names.put_plain(field::SCHEMAVERSION, version);
+            names.put_shown(field::SCHEMAVERSION, version);
         }
         names.put_text(field::PARTNERID, self.partner_id);
         names.put_text(field::CLIENTID, self.client_id);
         if let Some(country) = self.country_code {
             names.put_text(field::COUNTRYCODE, country);
         }
-        names.put_plain(field::RECEIVEDTIME, format_args!("{:.3}", self.received_time));
+        names.put_shown(field::RECEIVEDTIME, format_args!("{:.3}", self.received_time));
         if let Some(corrected) = self.corrected_time {
-            names.put_plain(field::CORRECTEDTIME, format_args!("{corrected:.3}"));
+            names.put_shown(field::CORRECTEDTIME, format_args!("{corrected:.3}"));
         }
         if !event.is_empty() {
             line.push(b',');
@@ -88,13 +88,23 @@ struct Names<'l> {
 
 impl Names<'_> {
     fn name(&mut self, name: &str) {
-        self.line.push(if self.first { b'{' } else { b',' });
+        self.line
+            .extend_from_slice(if self.first { b"{\"" } else { b",\"" });
         self.first = false;
-        write!(self.line, "\"{name}\":").expect("a vector takes every byte");
+        self.line.extend_from_slice(name.as_bytes());
+        self.line.extend_from_slice(b"\":");
+    }
+
+    /// A text with nothing to escape.
+    fn put_plain(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.line.push(b'"');
+        self.line.extend_from_slice(value.as_bytes());
+        self.line.push(b'"');
     }
 
     /// A value whose form has nothing to escape.
-    fn put_plain(&mut self, name: &str, value: impl std::fmt::Display) {
+    fn put_shown(&mut self, name: &str, value: impl std::fmt::Display) {
         self.name(name);
         write!(self.line, "\"{value}\"").expect("a vector takes every byte");
     }
