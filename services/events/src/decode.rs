@@ -70,14 +70,14 @@ pub(crate) fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<Op
 /// What a body holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decoded<'b> {
-    /// The bytes of each event, in order.
-    pub(crate) events: Vec<&'b [u8]>,
+    /// The text of each event, in order.
+    pub(crate) events: Vec<&'b str>,
     /// When the client sent them, by its own clock.
     pub(crate) sent_at: Option<Timestamp>,
 }
 
-impl<'b> From<Vec<&'b [u8]>> for Decoded<'b> {
-    fn from(events: Vec<&'b [u8]>) -> Self {
+impl<'b> From<Vec<&'b str>> for Decoded<'b> {
+    fn from(events: Vec<&'b str>) -> Self {
         let sent_at = None;
         Self { events, sent_at }
     }
@@ -85,13 +85,10 @@ impl<'b> From<Vec<&'b [u8]>> for Decoded<'b> {
 
 /// The events in a body.
 pub(crate) fn decode(body: &[u8], format: Format, max_events: usize) -> Result<Decoded<'_>, Refusal> {
-    if let Err(error) = std::str::from_utf8(body) {
-        let problem = "not UTF-8".to_owned();
-        return Err(Refusal::NotJson {
-            offset: error.valid_up_to(),
-            problem,
-        });
-    }
+    let body = std::str::from_utf8(body).map_err(|error| Refusal::NotJson {
+        offset: error.valid_up_to(),
+        problem: "not UTF-8".to_owned(),
+    })?;
     let decoded = match format {
         Format::Json => json(body, max_events)?,
         Format::Ndjson => lines(body, max_events)?.into(),
@@ -103,9 +100,9 @@ pub(crate) fn decode(body: &[u8], format: Format, max_events: usize) -> Result<D
     }
 }
 
-fn lines(body: &[u8], max_events: usize) -> Result<Vec<&[u8]>, Refusal> {
-    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let events: Vec<&[u8]> = lines
+fn lines(body: &str, max_events: usize) -> Result<Vec<&str>, Refusal> {
+    let lines = body.split('\n').map(str::trim_ascii);
+    let events: Vec<&str> = lines
         .filter(|line| !line.is_empty())
         .take(max_events.saturating_add(1))
         .collect();
@@ -115,9 +112,9 @@ fn lines(body: &[u8], max_events: usize) -> Result<Vec<&[u8]>, Refusal> {
     Ok(events)
 }
 
-fn json(body: &[u8], max_events: usize) -> Result<Decoded<'_>, Refusal> {
+fn json(body: &str, max_events: usize) -> Result<Decoded<'_>, Refusal> {
     let mut refusal = None;
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_str(body);
     let shape = Body {
         max_events,
         refusal: &mut refusal,
@@ -127,11 +124,11 @@ fn json(body: &[u8], max_events: usize) -> Result<Decoded<'_>, Refusal> {
     match shape {
         Ok(Shape::Single) => Ok(vec![body.trim_ascii()].into()),
         Ok(Shape::Several(events, sent_at)) => Ok(Decoded {
-            events: events.into_iter().map(|event| event.get().as_bytes()).collect(),
+            events: events.into_iter().map(RawValue::get).collect(),
             sent_at,
         }),
         Err(error) => Err(refusal.unwrap_or_else(|| {
-            let (offset, problem) = syntax_fault(body, &error);
+            let (offset, problem) = syntax_fault(body.as_bytes(), &error);
             Refusal::NotJson { offset, problem }
         })),
     }

@@ -43,8 +43,8 @@ impl Origin<'_> {
             corrected_time: self.corrected(valid),
         };
         let partition_key = match &valid.device_id {
-            Some(device_id) => device_id.as_str().into(),
-            None => event_id.to_string().into(),
+            Some(device_id) => Arc::clone(device_id),
+            None => event_id.encode(&mut EventId::buffer()).into(),
         };
         Enriched {
             event_id,

@@ -3,6 +3,8 @@
 //! Cheap questions first: size, form, shared fields, then whether its type is known and allowed, and
 //! last the schema.
 
+use std::sync::Arc;
+
 use event_model::{Catalogue, Envelope, EventId, EventType, RawEvent, Schema, SchemaVersion};
 
 use crate::{
@@ -25,20 +27,21 @@ pub(crate) struct Valid<'r, 'b> {
     pub(crate) event: RawEvent<'b>,
     pub(crate) schema: &'r Schema,
     pub(crate) event_id: Option<EventId>,
-    pub(crate) device_id: Option<String>,
+    /// It becomes the partition key.
+    pub(crate) device_id: Option<Arc<str>>,
     pub(crate) names_type: bool,
     pub(crate) names_version: bool,
 }
 
 impl<'r> Rules<'r> {
     /// Judges one event.
-    pub(crate) fn verdict<'b>(&self, bytes: &'b [u8]) -> Result<Valid<'r, 'b>, Rejected> {
+    pub(crate) fn verdict<'b>(&self, text: &'b str) -> Result<Valid<'r, 'b>, Rejected> {
         let limit = self.limits.event_bytes;
-        if bytes.len() > limit {
+        if text.len() > limit {
             return Err(unread(Rejection::TooLarge { limit }));
         }
-        let event =
-            RawEvent::parse(bytes, self.limits.depth).map_err(|fault| unread(Rejection::Malformed(fault)))?;
+        let event = RawEvent::parse_text(text, self.limits.depth)
+            .map_err(|fault| unread(Rejection::Malformed(fault)))?;
         let envelope = Envelope::read(&event).map_err(|fault| unread(Rejection::Envelope(fault)))?;
         let (event_id, schema_version) = (envelope.event_id, envelope.schema_version);
         let rejected = |schema: Option<&Schema>, schema_version, reason| Rejected {
@@ -61,7 +64,7 @@ impl<'r> Rules<'r> {
         Ok(Valid {
             schema,
             event_id,
-            device_id: envelope.device_id.map(str::to_owned),
+            device_id: envelope.device_id.map(Arc::from),
             names_type: envelope.event_type.is_some(),
             names_version: schema_version.is_some(),
             event,

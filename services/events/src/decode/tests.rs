@@ -4,12 +4,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn events(body: &str, format: Format) -> Result<Vec<&str>, Refusal> {
-    let events = decode(body.as_bytes(), format, 3)?;
-    Ok(events
-        .events
-        .into_iter()
-        .map(|event| std::str::from_utf8(event).expect("UTF-8"))
-        .collect())
+    Ok(decode(body.as_bytes(), format, 3)?.events)
 }
 
 fn refused(body: &str) -> Refusal {

@@ -132,7 +132,7 @@ struct Results<'a> {
 struct EventResult<'a> {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    eventid: Option<String>,
+    eventid: Option<EventId>,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     durability: Option<&'static str>,
@@ -294,37 +294,36 @@ impl<'a> Results<'a> {
 
 impl<'a> EventResult<'a> {
     fn new((index, outcome): (usize, &'a Outcome)) -> Self {
-        let known = |id: &EventId| Some(id.to_string());
         let blank = Self {
             index,
             ..Self::default()
         };
         match outcome {
             Outcome::Published(id) => Self {
-                eventid: known(id),
+                eventid: Some(*id),
                 status: "accepted",
                 durability: Some(Durability::Published.as_str()),
                 ..blank
             },
             Outcome::Spooled(id) => Self {
-                eventid: known(id),
+                eventid: Some(*id),
                 status: "accepted",
                 durability: Some(Durability::Spooled.as_str()),
                 ..blank
             },
             Outcome::Duplicate(id, durability) => Self {
-                eventid: known(id),
+                eventid: Some(*id),
                 status: "duplicate",
                 durability: Some(durability.as_str()),
                 ..blank
             },
             Outcome::Valid(id) => Self {
-                eventid: id.as_ref().and_then(known),
+                eventid: *id,
                 status: "accepted",
                 ..blank
             },
             Outcome::Retry(id) => Self {
-                eventid: known(id),
+                eventid: Some(*id),
                 status: "retry",
                 ..blank
             },
@@ -334,7 +333,7 @@ impl<'a> EventResult<'a> {
                 reason,
                 event_type: _,
             }) => Self {
-                eventid: event_id.as_ref().and_then(known),
+                eventid: *event_id,
                 status: "rejected",
                 code: Some(reason.code()),
                 schemaversion: schema_version.as_ref().map(SchemaVersion::to_string),

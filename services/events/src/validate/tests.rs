@@ -17,7 +17,7 @@ fn verdict(path_type: Option<&str>, json: &str) -> Option<(&'static str, Option<
         limits: &LIMITS,
         path_type: path_type.as_ref(),
     };
-    let rejected = rules.verdict(json.as_bytes()).err()?;
+    let rejected = rules.verdict(json).err()?;
     assert!(!format!("{rejected:?}").contains("canary"), "{rejected:?}");
     Some((
         rejected.reason.code(),
