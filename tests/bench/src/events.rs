@@ -34,8 +34,9 @@ use crate::{
 const BATCH: usize = 100;
 /// Connections that bring batches: enough that calls of PutRecords are full.
 const BATCH_CONNECTIONS: usize = 8;
-/// Connections that bring one event at a time.
-const SINGLE_CONNECTIONS: usize = 64;
+/// Connections that bring one event at a time: enough that a service that answers after a round trip to
+/// Kinesis is as busy as one that answers at once.
+const SINGLE_CONNECTIONS: usize = 512;
 /// The share of the work that is done once before it counts.
 const WARM_UP: usize = 10;
 
@@ -144,10 +145,10 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
 }
 
 const NOTES: &str = "\
-CPU is the processor time of the measured process alone, in user and kernel mode, and `a core` what that
-makes of one core. `reached` is said of the rates, which are on the wall clock, for orientation only: client and
-sink share what is left of the machine. Added latency is the same quantile of both: answers of events, counted
-from when each request was to be sent, less PutRecords of one record, called meanwhile.";
+CPU is the processor time of the measured process alone, in user and kernel mode; `a core` is what that makes
+of one core. Rates on the wall clock are for orientation: client and sink share what is left of the machine.
+Added latency is the same quantile of both: answers of events, counted from when each request was to be sent,
+less PutRecords of one record, called meanwhile.";
 
 /// Bodies of so many events, and a tenth as many before them.
 fn bodies(population: &mut Population, events: u32, batch: usize) -> (Vec<Bytes>, Vec<Bytes>) {
@@ -259,13 +260,7 @@ async fn latency(
     let bodies: Vec<_> = (0..count as usize + 100).map(|_| population.body(1)).collect();
     let (bodies, progress) = (load::prepared(bodies), load::progress());
     let (loaded, sink) = tokio::join!(
-        load::open(
-            &world.target,
-            4 * SINGLE_CONNECTIONS,
-            arrivals,
-            &bodies,
-            &progress
-        ),
+        load::open(&world.target, SINGLE_CONNECTIONS, arrivals, &bodies, &progress),
         world.sink_latency(plan.latency)
     );
     let (loaded, sink) = (loaded?, sink?);

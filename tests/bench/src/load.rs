@@ -170,7 +170,7 @@ pub struct Loaded {
 #[serde(default)]
 struct Answer {
     accepted: u64,
-    duplicates: u64,
+    duplicate: u64,
     rejected: u64,
     retry: u64,
 }
@@ -202,7 +202,7 @@ impl Loaded {
         // Not every answer counts events: a problem with the whole request does not.
         let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
         self.accepted += answer.accepted;
-        self.duplicates += answer.duplicates;
+        self.duplicates += answer.duplicate;
         self.rejected += answer.rejected;
         self.retry += answer.retry;
     }

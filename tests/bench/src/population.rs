@@ -19,7 +19,7 @@ use self::device::Device;
 const REMEMBERED: usize = 1_000;
 
 /// What a population is like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Mix {
     /// Decides everything.
     pub seed: u64,

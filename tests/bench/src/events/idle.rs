@@ -53,9 +53,12 @@ pub(super) async fn measure(
         Line::new("memory at rest", "MiB", vec![mebibytes(before)]),
         Line::new("memory with the idle connections", "MiB", vec![mebibytes(with)]),
     ];
-    if count > 0 {
-        let each = mebibytes(with.saturating_sub(before) * 1024 / count);
-        lines.push(Line::new("memory of an idle connection", "KiB", vec![each]));
+    if let Some(each) = (with.saturating_sub(before) * 1024).checked_div(count) {
+        lines.push(Line::new(
+            "memory of an idle connection",
+            "KiB",
+            vec![mebibytes(each)],
+        ));
     }
     Ok((lines, note))
 }

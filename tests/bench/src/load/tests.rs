@@ -45,12 +45,13 @@ fn bodies(count: usize) -> Bodies {
 
 #[tokio::test]
 async fn what_is_answered_is_counted() {
-    let answer = r#"{"accepted":3,"rejected":2,"retry":1,"results":[{"index":0}]}"#;
+    let answer = r#"{"accepted":3,"duplicate":4,"rejected":2,"retry":1,"results":[{"index":0}]}"#;
     let (url, _server) = server(answer, usize::MAX, Duration::ZERO).await;
     let target = Target::resolve(&url, "key", "secret").await.expect("a URL");
     let loaded = closed(&target, 4, &bodies(50)).await.expect("an answer each");
     assert_eq!((loaded.requests, loaded.broken), (50, 0));
-    assert_eq!((loaded.accepted, loaded.rejected, loaded.retry), (150, 100, 50));
+    assert_eq!((loaded.accepted, loaded.duplicates), (150, 200));
+    assert_eq!((loaded.rejected, loaded.retry), (100, 50));
     assert_eq!(loaded.statuses, BTreeMap::from([(207, 50)]));
     assert_eq!(loaded.micros.len(), 50);
 }
