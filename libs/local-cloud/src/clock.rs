@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use tokio::sync::Notify;
 
 /// A wall clock; a cheap handle. Clones show the same time.
@@ -63,6 +64,13 @@ impl Clock {
         base + self.shared.advanced_ms.load(Ordering::SeqCst)
     }
 
+    /// The time that it shows as the `Date` of an answer (RFC 9110, section 5.6.7); `None` beyond the
+    /// calendar.
+    pub(crate) fn http_date(&self) -> Option<HeaderValue> {
+        let time = jiff::Timestamp::from_millisecond(i64::try_from(self.now_ms()).ok()?).ok()?;
+        HeaderValue::from_str(&time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()).ok()
+    }
+
     /// Returns once the clock may show the time: it was reached, or the clock was advanced.
     /// Waits for ever on a stopped clock that nobody advances.
     pub(crate) async fn wait_until(&self, time_ms: u64) {
@@ -102,6 +110,15 @@ mod tests {
         assert_eq!(clock.now_ms(), 100_000);
         other.advance(Duration::from_millis(5));
         assert_eq!(clock.now_ms(), 100_005);
+    }
+
+    #[test]
+    fn answers_are_dated_by_it() {
+        let clock = Clock::stopped_at(UNIX_EPOCH + Duration::from_secs(784_111_777));
+        assert_eq!(
+            clock.http_date().expect("a date"),
+            "Sun, 06 Nov 1994 08:49:37 GMT"
+        );
     }
 
     #[test]

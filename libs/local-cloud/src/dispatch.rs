@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, LengthLimitError, Limited, StreamBody};
 use hyper::body::Incoming;
 
 use crate::account::Account;
 use crate::admin;
+use crate::clock::Clock;
 use crate::fault::{Faults, Outcome, OutcomeSlot, RecordThrottle};
 use crate::kinesis::Kinesis;
 use crate::s3::S3;
@@ -29,6 +30,7 @@ const CUT_OFF_FLUSH: std::time::Duration = std::time::Duration::from_millis(20);
 /// Everything behind one listener.
 pub(crate) struct Services {
     pub(crate) account: Account,
+    pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) kinesis: Kinesis,
     pub(crate) sqs: Arc<Sqs>,
@@ -53,7 +55,10 @@ pub(crate) async fn answer(
         return Ok(unsigned(&parts));
     };
     match scope.service.as_str() {
-        Kinesis::NAME => json_call(services, &services.kinesis, &scope, &parts, body).await,
+        Kinesis::NAME => {
+            let answered = json_call(services, &services.kinesis, &scope, &parts, body).await;
+            answered.map(|response| dated(services, response))
+        }
         Sqs::NAME => json_call(services, services.sqs.as_ref(), &scope, &parts, body).await,
         S3::NAME if scope.region != services.account.region => {
             Ok(crate::s3::wrong_region(&services.account, &scope.region))
@@ -157,6 +162,16 @@ async fn s3_call(services: &Services, mut request: Request<Incoming>) -> Result<
         Some(Outcome::CutOff) => Err(CutOff),
         outcome => after(response, outcome.as_ref()),
     }
+}
+
+/// The time of the emulated clock on an answer: with it Kinesis tells how far an answer without records
+/// reaches. (Not on those of S3: clients correct their signatures by it, which S3 checks against the
+/// real time.)
+fn dated(services: &Services, mut response: Response<Body>) -> Response<Body> {
+    if let Some(date) = services.clock.http_date() {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
 }
 
 /// What a rule does to an answer after the call was executed.

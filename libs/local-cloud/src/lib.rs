@@ -161,6 +161,7 @@ impl LocalCloud {
         )?;
         let services = Services {
             account: account.clone(),
+            clock,
             faults: faults.clone(),
             kinesis,
             sqs,

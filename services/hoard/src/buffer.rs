@@ -14,11 +14,12 @@ use crate::cut::{Cause, Limits, Size, Span};
 use crate::encode::{Compression, Encoded, Encoder};
 use crate::error_line::{Source, error_line};
 use crate::layout::Layout;
-use crate::line::{self, BadRecord};
+use crate::line::BadRecord;
 use crate::pending::Kind;
 use crate::prefix::Partition;
 use crate::record::Record;
 use crate::sequence::ShardId;
+use crate::unpack::unpack;
 
 /// What decides how records become objects. Announced with each cut, so that it is finished under the
 /// settings under which it was begun.
@@ -84,10 +85,10 @@ impl Buffer {
         open.span.ends_before(self.form.layout.period(record.arrival))
     }
 
-    /// Takes the next record of the shard. What is wrong with it, if anything, is in its error line
-    /// already and returned to be counted.
-    pub fn push(&mut self, record: &Record, now: Instant) -> io::Result<Result<(), BadRecord>> {
-        let layout = &self.form.layout;
+    /// Takes the next record of the shard. What is wrong with it or its user records, if anything, is
+    /// in error lines already and returned to be counted.
+    pub fn push(&mut self, record: &Record, now: Instant) -> io::Result<Vec<BadRecord>> {
+        let Form { layout, compression } = &self.form;
         let open = match &mut self.open {
             Some(open) => {
                 open.span.extend(record);
@@ -100,22 +101,19 @@ impl Buffer {
                 size: Size::default(),
             }),
         };
-        let compression = self.form.compression;
-        match line::json_line(&record.data, layout.prefix.fields()) {
-            Ok((line, partition)) => {
-                open.push_line(partition, &line, compression)?;
-                Ok(Ok(()))
-            }
-            Err(reason) => {
-                let source = Source {
-                    stream: &layout.stream,
-                    shard: &self.shard,
-                };
-                let line = error_line(reason, &source, record, &record.data, None)?;
-                open.push_error(&line, compression)?;
-                Ok(Err(reason))
-            }
+        let unpacked = unpack(&record.data, layout);
+        for line in unpacked.lines {
+            open.push_line(line.partition, &line.text, *compression)?;
         }
+        let source = Source {
+            stream: &layout.stream,
+            shard: &self.shard,
+        };
+        for bad in &unpacked.bad {
+            let line = error_line(bad.reason, &source, record, bad.data, bad.sub_sequence)?;
+            open.push_error(&line, *compression)?;
+        }
+        Ok(unpacked.bad.iter().map(|bad| bad.reason).collect())
     }
 
     /// Whether what is held has reached a limit.
@@ -126,6 +124,11 @@ impl Buffer {
     /// When what is held must be cut for its age; `None` while nothing is held.
     pub fn due(&self) -> Option<Instant> {
         Some(self.open.as_ref()?.span.due(&self.limits))
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_none()
     }
 
     /// Memory that is held, in bytes.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::error::Stopped;
 use crate::metrics::{Conflict, Metrics, Step};
 use crate::pending::Pending;
+use crate::record::Arrival;
 use crate::sequence::ShardId;
 use crate::state::ShardState;
 use crate::store::{ETag, Put, Store};
@@ -99,7 +100,18 @@ impl Claim {
         let checkpoint = Some(pending.last.clone());
         let next = ShardState {
             checkpoint,
+            passed: self.state.passed.max(Some(pending.last_arrival)),
             pending: None,
+            ..self.state.clone()
+        };
+        self.swap(Step::Checkpoint, next).await
+    }
+
+    /// Records that the shard had nothing to give at `now`, by Kinesis' clock, and that nothing is held.
+    pub async fn pass(&mut self, now: Arrival) -> Result<(), Stopped> {
+        debug_assert!(self.state.pending.is_none(), "nothing is pending between cuts");
+        let next = ShardState {
+            passed: self.state.passed.max(Some(now)),
             ..self.state.clone()
         };
         self.swap(Step::Checkpoint, next).await

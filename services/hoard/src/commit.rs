@@ -71,7 +71,7 @@ impl Committer {
         self.lap(Step::Checkpoint, started);
 
         let freshness = start::now().as_millis() - pending.first_arrival.as_millis();
-        self.metrics.cut(cause, pending.records, freshness);
+        self.metrics.cut(cause, &pending, freshness);
         for object in &pending.objects {
             tracing::info!(
                 key = object.key,
@@ -110,7 +110,7 @@ impl Committer {
     ) -> Result<(), Stopped> {
         self.put_or_recognise(object, &place.cut.last, body, &Layout::metadata(place, object))
             .await?;
-        self.metrics.object(object.kind, body.len(), object.bytes);
+        self.metrics.object(object, body.len());
         Ok(())
     }
 

@@ -11,9 +11,10 @@ use service_runtime::units::{parse_bytes, parse_duration};
 
 use crate::budget::READ_ALLOWANCE;
 use crate::cut::Limits;
+use crate::day_marker::DayMarker;
 use crate::encode::Compression;
 use crate::layout::Layout;
-use crate::period::Zone;
+use crate::period::{Unit, Zone};
 use crate::prefix::Prefix;
 use crate::read::Pace;
 use crate::record::Arrival;
@@ -32,6 +33,11 @@ const STATE_PREFIX_BYTES_MAX: usize = 512;
 const PARTITIONS_MAX: usize = 500;
 /// A KMS key's id, alias or ARN, in bytes.
 const KMS_KEY_ID_BYTES_MAX: usize = 2048;
+/// How far beyond its end a day is complete at the earliest and at the latest.
+const DAY_MARKER_DELAY_MIN: Duration = Duration::from_secs(60);
+const DAY_MARKER_DELAY_MAX: Duration = Duration::from_secs(12 * 60 * 60);
+/// Between looks for complete days, at least.
+const DAY_MARKER_INTERVAL: Duration = Duration::from_secs(60);
 /// docs/benchmarks.md has the table that these were chosen from.
 const GZIP_LEVEL_DEFAULT: u32 = 4;
 const ZSTD_LEVEL_DEFAULT: u32 = 3;
@@ -118,6 +124,15 @@ pub struct Settings {
     #[arg(long, default_value_t = 100, help_heading = "Cuts")]
     pub max_partitions: usize,
 
+    /// An empty _SUCCESS is left under a day's prefix when every shard has passed its end by this
+    /// much; none unless set.
+    #[arg(long, value_parser = parse_duration, help_heading = "Destination")]
+    pub day_marker_delay: Option<Duration>,
+
+    /// The prefix that _SUCCESS is left under; --prefix unless set.
+    #[arg(long, help_heading = "Destination")]
+    pub day_marker_prefix: Option<Prefix>,
+
     /// Memory for all buffers and reads in flight. When it is spent, the largest buffer is cut and
     /// reading waits.
     #[arg(long, default_value = "256MiB", value_parser = parse_bytes, help_heading = "Cuts")]
@@ -174,6 +189,8 @@ pub struct Config {
     pub compression: Compression,
     /// How S3 keeps them.
     pub object_options: ObjectOptions,
+    /// Whether and where days are marked as complete.
+    pub day_marker: Option<DayMarker>,
     /// Bytes for all shards.
     pub memory_budget: u64,
     /// How often a shard is asked.
@@ -201,6 +218,7 @@ impl settings::Settings for Settings {
             compression: compression(&self)?,
             limits: limits(&self),
             object_options: object_options(&self)?,
+            day_marker: day_marker(&self)?,
             layout: Arc::new(Layout {
                 stream: self.stream.clone(),
                 prefix: self.prefix,
@@ -387,6 +405,36 @@ fn compression(settings: &Settings) -> Result<Compression, InvalidSetting> {
             _ => invalid("must be from 1 to 19 for zstd"),
         },
     }
+}
+
+fn day_marker(settings: &Settings) -> Result<Option<DayMarker>, InvalidSetting> {
+    let Some(delay) = settings.day_marker_delay else {
+        return match settings.day_marker_prefix {
+            Some(_) => Err(InvalidSetting::new(
+                "--day-marker-prefix",
+                "needs --day-marker-delay",
+            )),
+            None => Ok(None),
+        };
+    };
+    if !(DAY_MARKER_DELAY_MIN..=DAY_MARKER_DELAY_MAX).contains(&delay) {
+        let problem = "must be from 1m to 12h: arrival times run a little backwards";
+        return Err(InvalidSetting::new("--day-marker-delay", problem));
+    }
+    let prefix = settings
+        .day_marker_prefix
+        .as_ref()
+        .unwrap_or(&settings.prefix)
+        .clone();
+    if !prefix.fields().is_empty() || prefix.unit() != Unit::Day || !prefix.names_the_day() {
+        let problem = "must name year, month and day and nothing else; it is --prefix unless set";
+        return Err(InvalidSetting::new("--day-marker-prefix", problem));
+    }
+    Ok(Some(DayMarker {
+        prefix,
+        delay,
+        interval: DAY_MARKER_INTERVAL.max(settings.discovery_interval),
+    }))
 }
 
 fn object_options(settings: &Settings) -> Result<ObjectOptions, InvalidSetting> {

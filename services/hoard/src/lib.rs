@@ -8,6 +8,7 @@
 //! | [`service`] | checks bucket and stream, supervises one task a shard |
 //! | [`shards`] | which shards there are, and which may be read: parents before children |
 //! | [`read`] | records strictly after the last one, within Kinesis' limits |
+//! | [`unpack`] | the user records of an aggregate |
 //! | [`line`](mod@line), [`fields`] | one JSON object a line, and the partition it belongs to |
 //! | [`error_line`] | what is not one, kept with the reason |
 //! | [`cut`], [`buffer`] | when a run of records ends: size, age, day, shard end, shutdown, memory |
@@ -17,6 +18,7 @@
 //! | [`commit`] | prepare → put → checkpoint |
 //! | [`recover`] | finishes a cut that was prepared before a crash |
 //! | [`claim`], [`state`], [`pending`], [`store`] | compare-and-swap in the bucket |
+//! | [`day_marker`], [`served_at`] | `_SUCCESS` for days that are complete, by Kinesis' clock |
 //! | [`budget`] | one memory budget for all shards |
 //! | [`command`] | what the program does beside the service |
 //! | [`verify`] | proves from the bucket that days of the archive are whole |
@@ -31,6 +33,7 @@ pub mod command;
 pub mod commit;
 pub mod config;
 pub mod cut;
+pub mod day_marker;
 pub mod encode;
 pub mod error;
 pub mod error_line;
@@ -47,11 +50,13 @@ pub mod record;
 pub mod recover;
 pub mod retry;
 pub mod sequence;
+pub mod served_at;
 pub mod service;
 pub mod shards;
 pub mod start;
 pub mod state;
 pub mod store;
+pub mod unpack;
 pub mod verify;
 
 use service_runtime::Runtime;

@@ -15,7 +15,7 @@ use crate::prefix::Partition;
 /// Why a record cannot be a line of the archive. Also a metric label, so a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadRecord {
-    /// No bytes but white space.
+    /// No bytes but white space, or an aggregate without records.
     Empty,
     /// Not UTF-8.
     NotUtf8,
@@ -67,7 +67,7 @@ impl BadRecord {
     /// A sentence for error lines. It never quotes the data.
     pub fn message(self) -> &'static str {
         match self {
-            Self::Empty => "there are no bytes but white space",
+            Self::Empty => "there are no bytes but white space, or it is an aggregate without records",
             Self::NotUtf8 => "the bytes are not UTF-8",
             Self::NotJson => "the bytes are not one JSON value",
             Self::NotAnObject => "the JSON value is not an object",

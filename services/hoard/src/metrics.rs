@@ -13,7 +13,7 @@ use prometheus::{
 
 use crate::cut::Cause;
 use crate::line::BadRecord;
-use crate::pending::Kind;
+use crate::pending::{Pending, PlannedObject};
 use crate::sequence::ShardId;
 
 /// A step of the way from the stream to the checkpoint.
@@ -37,6 +37,8 @@ pub enum Step {
     Compare,
     /// Moving the checkpoint.
     Checkpoint,
+    /// Marking days as complete.
+    Mark,
 }
 
 impl Step {
@@ -52,6 +54,7 @@ impl Step {
             Self::Put => "put",
             Self::Compare => "compare",
             Self::Checkpoint => "checkpoint",
+            Self::Mark => "mark",
         }
     }
 }
@@ -113,6 +116,10 @@ pub struct Metrics {
     records_committed_total: IntCounter,
     objects_total: IntCounterVec,
     object_bytes: HistogramVec,
+    lines_total: IntCounterVec,
+    cut_objects: Histogram,
+    stored_bytes_total: IntCounter,
+    days_marked_total: IntCounter,
     uncompressed_bytes_total: IntCounter,
     cuts_total: IntCounterVec,
     recovered_cuts_total: IntCounterVec,
@@ -170,6 +177,14 @@ impl Metrics {
                 &["kind"],
                 prometheus::exponential_buckets(1024.0, 4.0, 10)?,
             )?,
+            lines_total: made.counters("hoard_lines_total", "Lines stored, by kind of object.", &["kind"])?,
+            cut_objects: made.histogram(
+                "hoard_cut_objects",
+                "Objects of a cut: one for each partition, and the error lines.",
+                prometheus::exponential_buckets(1.0, 2.0, 11)?,
+            )?,
+            stored_bytes_total: made.counter("hoard_stored_bytes_total", "Bytes of objects stored.")?,
+            days_marked_total: made.counter("hoard_days_marked_total", "Days marked as complete here.")?,
             uncompressed_bytes_total: made.counter(
                 "hoard_uncompressed_bytes_total",
                 "Bytes of lines committed, before compression.",
@@ -281,19 +296,32 @@ impl Metrics {
         self.records_missing_total.inc_by(records);
     }
 
-    /// An object of `stored` bytes is durable; before compression it was `uncompressed`.
-    pub fn object(&self, kind: Kind, stored: usize, uncompressed: u64) {
+    /// A day is marked as complete.
+    pub fn day_marked(&self) {
+        self.days_marked_total.inc();
+    }
+
+    /// An object of `stored` bytes is durable.
+    pub fn object(&self, object: &PlannedObject, stored: usize) {
+        let PlannedObject {
+            kind, lines, bytes, ..
+        } = object;
         self.objects_total.with_label_values(&[kind.as_str()]).inc();
+        self.lines_total
+            .with_label_values(&[kind.as_str()])
+            .inc_by(*lines);
+        self.stored_bytes_total.inc_by(stored as u64);
         self.object_bytes
             .with_label_values(&[kind.as_str()])
             .observe(stored as f64);
-        self.uncompressed_bytes_total.inc_by(uncompressed);
+        self.uncompressed_bytes_total.inc_by(*bytes);
     }
 
     /// A cut is committed: its checkpoint is durable.
-    pub fn cut(&self, cause: Cause, records: u64, freshness_millis: i64) {
+    pub fn cut(&self, cause: Cause, cut: &Pending, freshness_millis: i64) {
+        self.cut_objects.observe(cut.objects.len() as f64);
         self.cuts_total.with_label_values(&[cause.as_str()]).inc();
-        self.records_committed_total.inc_by(records);
+        self.records_committed_total.inc_by(cut.records);
         self.freshness_seconds.observe(seconds(freshness_millis));
     }
 

@@ -17,9 +17,12 @@ use crate::archive::Archive;
 use crate::budget::{Allowance, Lease, READ_ALLOWANCE};
 use crate::buffer::Buffer;
 use crate::claim::Claim;
+use crate::config::Config;
 use crate::cut::Cause;
+use crate::day_marker::DayMarker;
 use crate::error::Stopped;
 use crate::read::{Batch, Reader};
+use crate::record::Arrival;
 use crate::recover;
 use crate::sequence::ShardId;
 
@@ -46,12 +49,15 @@ pub async fn archive_shard(archive: Arc<Archive>, shard: ShardId) -> Result<(), 
     loop {
         match pipeline.next_event().await {
             Event::Read(batch, allowance) => {
-                let end = batch.end;
+                let (end, up_to_date_at) = (batch.end, batch.up_to_date_at);
                 pipeline.take(batch).await?;
                 pipeline.lease.settle(pipeline.buffer.footprint(), allowance);
                 if end {
                     pipeline.cut(Cause::ShardEnd).await?;
                     return pipeline.claim.end_shard().await;
+                }
+                if let Some(now) = up_to_date_at {
+                    pipeline.pass(now).await?;
                 }
             }
             Event::Cut(Cause::Shutdown) => {
@@ -108,7 +114,7 @@ impl Pipeline<'_> {
             if let Some(cause) = self.buffer.ends_before(&record) {
                 self.cut(cause).await?;
             }
-            if let Err(reason) = self.buffer.push(&record, Instant::now())? {
+            for reason in self.buffer.push(&record, Instant::now())? {
                 self.archive.metrics.record_bad(reason);
             }
             if let Some(cause) = self.buffer.is_full() {
@@ -119,6 +125,18 @@ impl Pipeline<'_> {
                 bytes = 0;
                 tokio::task::yield_now().await;
             }
+        }
+        Ok(())
+    }
+
+    /// A shard that has nothing to give at `now` passes the end of a day too, where days are marked.
+    async fn pass(&mut self, now: Arrival) -> Result<(), Stopped> {
+        let Config {
+            day_marker, layout, ..
+        } = &self.archive.config;
+        let is_news = |marker: &DayMarker| marker.is_news(&layout.zone, self.claim.state().passed, now);
+        if self.buffer.is_empty() && day_marker.as_ref().is_some_and(is_news) {
+            self.claim.pass(now).await?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, Step};
 use crate::record::{Arrival, Record};
 use crate::retry::{FailedCall, Retry, call};
 use crate::sequence::{SequenceNumber, ShardId};
+use crate::served_at::ServedAt;
 use crate::start::{self, Origin};
 
 /// One answer moves at most 10 MiB inside a region.
@@ -66,6 +67,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// No record of the shard was newer when the answer was given.
     pub up_to_date: bool,
+    /// When the answer was given by Kinesis' clock, if no record of the shard was newer then.
+    pub up_to_date_at: Option<Arrival>,
     /// The shard is closed and this was the last of it.
     pub end: bool,
 }
@@ -127,8 +130,10 @@ impl Reader {
             .get_records()
             .shard_iterator(iterator)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX));
+        let served_at = ServedAt::default();
+        let request = request.customize().interceptor(served_at.clone());
         let answer = call(READ_TIMEOUT, request.send()).await;
-        match answer.and_then(|answer| self.take(answer)) {
+        match answer.and_then(|answer| self.take(answer, served_at.time())) {
             Ok(batch) => {
                 self.retry_read.reset();
                 if batch.up_to_date {
@@ -180,7 +185,7 @@ impl Reader {
     }
 
     /// Takes an answer in whole or not at all.
-    fn take(&mut self, answer: GetRecordsOutput) -> Result<Batch, FailedCall> {
+    fn take(&mut self, answer: GetRecordsOutput, served_at: Option<Arrival>) -> Result<Batch, FailedCall> {
         let millis_behind = answer.millis_behind_latest.unwrap_or(0);
         let mut after = self.after.clone();
         let mut records = Vec::with_capacity(answer.records.len());
@@ -202,6 +207,7 @@ impl Reader {
         Ok(Batch {
             records,
             up_to_date: millis_behind == 0,
+            up_to_date_at: served_at.filter(|_| millis_behind == 0),
             end: self.iterator.is_none(),
         })
     }

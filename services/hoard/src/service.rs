@@ -14,6 +14,7 @@ use crate::archive::Archive;
 use crate::budget::Budget;
 use crate::commit::Committer;
 use crate::config::Config;
+use crate::day_marker;
 use crate::error::{Error, Stopped};
 use crate::metrics::{Metrics, ShardCounts, Step};
 use crate::pipeline::archive_shard;
@@ -46,8 +47,9 @@ pub fn run(
             archive = prepare(config, kinesis, s3, shutdown.clone(), metrics, &bucket_ready) => Arc::new(archive?),
             () = shutdown.requested() => return Ok(()),
         };
-        let mut supervisor = Supervisor::new(archive);
+        let mut supervisor = Supervisor::new(Arc::clone(&archive));
         tokio::select! {
+            () = day_marker::keep(&archive) => {}
             outcome = supervisor.archive_stream(&stream_ready) => outcome?,
             () = shutdown.requested() => {}
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::pending::Pending;
+use crate::record::Arrival;
 use crate::sequence::SequenceNumber;
 
 /// A shard's state.
@@ -20,6 +21,10 @@ pub struct ShardState {
     pub epoch: u64,
     /// The last record that is committed, inclusive; none before the first commit.
     pub checkpoint: Option<SequenceNumber>,
+    /// By Kinesis' clock, up to when everything that arrived is committed, give or take how far arrival
+    /// times run backwards.
+    #[serde(default)]
+    pub passed: Option<Arrival>,
     /// The cut that is being committed.
     pub pending: Option<Pending>,
     /// The shard was closed and everything in it is committed.
@@ -34,6 +39,7 @@ impl ShardState {
             owner: Some(owner.to_owned()),
             epoch: 1,
             checkpoint: None,
+            passed: None,
             pending: None,
             shard_end: false,
         }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
 use super::*;
+use crate::line::json_line;
 use crate::period::{Unit, Zone};
 use crate::record::Arrival;
 use crate::sequence::SequenceNumber;
@@ -251,10 +252,10 @@ proptest! {
             prop_assert_eq!(Some(cut.span.first_arrival), held.iter().map(|record| record.arrival).min());
             prop_assert_eq!(Some(cut.span.last_arrival), held.iter().map(|record| record.arrival).max());
 
-            let good: Vec<_> = held.iter().filter_map(|record| line::json_line(&record.data, &[]).ok()).collect();
+            let good: Vec<_> = held.iter().filter_map(|record| json_line(&record.data, &[]).ok()).collect();
             let good: Vec<_> = good.iter().map(|(line, _)| String::from_utf8_lossy(line).into_owned()).collect();
             prop_assert_eq!(lines(cut, Kind::Lines), good);
-            let bad: Vec<_> = held.iter().filter(|record| line::json_line(&record.data, &[]).is_err()).collect();
+            let bad: Vec<_> = held.iter().filter(|record| json_line(&record.data, &[]).is_err()).collect();
             let kept: Vec<Vec<u8>> = lines(cut, Kind::Errors).iter().map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
                 STANDARD.decode(line["rawData"].as_str().expect("text")).expect("base64")

@@ -51,7 +51,7 @@ fn a_start_is_a_word_or_a_time() {
 
 #[test]
 fn what_cannot_work_is_refused_by_name() {
-    let cases: [(&[&str], &str); 28] = [
+    let cases: [(&[&str], &str); 32] = [
         (&["--stream", "a/b"], "--stream"),
         (&["--bucket", "x"], "--bucket"),
         (&["--prefix", "/raw/"], "--prefix"),
@@ -78,6 +78,16 @@ fn what_cannot_work_is_refused_by_name() {
         (&["--time-zone", "Mars/Olympus"], "Mars/Olympus"),
         (&["--flush-stored-bytes", "1"], "--flush-stored-bytes"),
         (&["--max-partitions", "1"], "--max-partitions"),
+        (&["--day-marker-delay", "1s"], "--day-marker-delay"),
+        (&["--day-marker-prefix", "raw/"], "--day-marker-delay"),
+        (
+            &["--day-marker-delay", "10m", "--prefix", "raw/!{partitionKey:p}/"],
+            "--day-marker-prefix",
+        ),
+        (
+            &["--day-marker-delay", "10m", "--prefix", "!{timestamp:yyyy/MM}/"],
+            "--day-marker-prefix",
+        ),
         (&["--kms-key-id", ""], "--kms-key-id"),
         (&["--storage-class", "deep-archive"], "--storage-class"),
         (

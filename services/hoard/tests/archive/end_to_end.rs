@@ -114,6 +114,68 @@ async fn bad_records_go_to_the_error_prefix_within_the_same_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn aggregates_are_opened_in_order_and_broken_ones_kept() {
+    let world = World::with_shards(2).await;
+    let mut records = Vec::new();
+    for n in 0..60 {
+        let mut aggregate = kpl::Aggregate::new();
+        for user_record in 0..n % 7 + 1 {
+            let text = match user_record {
+                5 => "not json".to_owned(),
+                _ => format!(
+                    "{{\"n\":{n},\"user\":{user_record},\"text\":\"{}\"}}",
+                    "x".repeat(100)
+                ),
+            };
+            aggregate.push("key", None, text.as_bytes());
+        }
+        let mut record = aggregate.finish();
+        if n % 10 == 9 {
+            *record.last_mut().expect("bytes") ^= 1;
+        }
+        records.push(record);
+        records.push(format!("{{\"plain\":{n}}}").into_bytes());
+    }
+    world.send_raw(&records).await;
+    let mut config = world.config();
+    config.limits.bytes = 2_000;
+    let hoard = world.start(config);
+    world
+        .until("all is committed", async || {
+            hoard.metric("hoard_records_committed_total") == 120.0
+        })
+        .await;
+    assert_eq!(
+        hoard.metric("hoard_records_bad_total{reason=\"broken-aggregate\"}"),
+        6.0
+    );
+    assert!(hoard.metric("hoard_records_bad_total{reason=\"not-json\"}") >= 10.0);
+    hoard.stop().await;
+    for object in world.objects("errors/").await {
+        for line in &object.lines {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let is_user_record = line["errorCode"] != "broken-aggregate";
+            assert_eq!(line["subSequenceNumber"].is_number(), is_user_record, "{line}");
+        }
+    }
+    let cuts: std::collections::BTreeMap<_, _> =
+        [world.objects("raw/").await, world.objects("errors/").await]
+            .concat()
+            .into_iter()
+            .map(|object| {
+                let of = |name: &str| object.metadata[name].clone();
+                ((of("shard"), of("first-sequence-number")), of("cut-records"))
+            })
+            .collect();
+    let counted: u64 = cuts
+        .values()
+        .map(|count| count.parse::<u64>().expect("a number"))
+        .sum();
+    assert_eq!(counted, 120, "cuts count Kinesis records, objects count lines");
+    world.assert_exact().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn latest_is_a_place_in_the_stream_that_a_restart_does_not_move() {
     let world = World::with_shards(1).await;
     world.send(0..10).await;

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod cuts;
+mod day_marker;
 mod end_to_end;
 mod prefixes;
 mod reading;

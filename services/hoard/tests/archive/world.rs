@@ -48,6 +48,7 @@ pub(crate) struct Hoard {
 }
 
 /// An object of the archive, read back.
+#[derive(Clone)]
 pub(crate) struct Object {
     pub(crate) key: String,
     pub(crate) metadata: HashMap<String, String>,
@@ -124,6 +125,7 @@ impl World {
             },
             compression: Compression::Gzip { level: 1 },
             object_options: ObjectOptions::default(),
+            day_marker: None,
             memory_budget: 4 * READ_ALLOWANCE,
             pace: Pace {
                 behind: Duration::from_millis(10),
@@ -290,7 +292,7 @@ impl World {
             .collect()
     }
 
-    /// What the stream holds, read by other means than the code under test.
+    /// What the stream holds, read by other means than the code under test; aggregates opened.
     pub(crate) async fn records(&self, shard: &str) -> Vec<Vec<u8>> {
         let request = self
             .kinesis
@@ -312,7 +314,12 @@ impl World {
                 .await
                 .expect("records");
             let is_up_to_date = answer.millis_behind_latest == Some(0);
-            records.extend(answer.records.into_iter().map(|record| record.data.into_inner()));
+            records.extend(
+                answer
+                    .records
+                    .into_iter()
+                    .flat_map(|record| user_records(record.data.into_inner())),
+            );
             iterator = answer.next_shard_iterator.filter(|_| !is_up_to_date);
         }
         records
@@ -499,6 +506,14 @@ fn by_shard(mut objects: Vec<Object>) -> BTreeMap<String, Vec<String>> {
         lines.entry(shard).or_default().extend(object.lines);
     }
     lines
+}
+
+/// A record's user records, if it is a whole aggregate; else itself.
+fn user_records(data: Vec<u8>) -> Vec<Vec<u8>> {
+    match kpl::open(&data) {
+        Ok(records) => records.iter().map(|record| record.data.to_vec()).collect(),
+        Err(_) => vec![data],
+    }
 }
 
 /// Every cut has all its objects, and follows the last record of the cut before it.
