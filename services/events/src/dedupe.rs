@@ -171,7 +171,8 @@ impl Window {
         let mut left = FORGOTTEN_AT_A_TIME;
         while let Some((at, key)) = seen.accepted.front().copied() {
             let (is_over, is_too_much) = (self.is_over(at, now), seen.accepted.len() > self.settings.events);
-            if !is_too_much && !(is_over && left > 0) {
+            let goes = is_too_much || (is_over && left > 0);
+            if !goes {
                 break;
             }
             left = left.saturating_sub(1);
