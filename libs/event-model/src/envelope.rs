@@ -1,6 +1,6 @@
 //! The fields that every event type shares, and who may set them.
 
-use crate::{EventId, EventType, InvalidId, RawEvent, SchemaVersion, Tree};
+use crate::{EventId, EventType, InvalidId, Pii, RawEvent, SchemaVersion, Tree};
 
 /// The names of the shared fields.
 pub mod field {
@@ -38,6 +38,22 @@ pub const SERVER_SET_FIELDS: [&str; 5] = [
     field::RECEIVEDTIME,
     field::CORRECTEDTIME,
 ];
+
+/// What must happen to a field that the server set, as `x-pii` says it of what clients send; `None` for
+/// any other name. A field without a class here passes nowhere.
+#[must_use]
+pub fn server_set_pii(name: &str) -> Option<Pii> {
+    match name {
+        // A company, and a product of its: a credential belongs to a kind of device or an app, which
+        // many people use, never to one person.
+        field::PARTNERID | field::CLIENTID => Some(Pii::Keep),
+        // As coarse as a place can be.
+        field::COUNTRYCODE => Some(Pii::Keep),
+        // Says when something happened, and by itself to nobody.
+        field::RECEIVEDTIME => Some(Pii::Keep),
+        _ => None,
+    }
+}
 
 /// The longest device id, in characters: it becomes the partition key, and Kinesis takes 256.
 /// (<https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html>)
@@ -134,6 +150,16 @@ mod tests {
     fn read(json: &str) -> Result<String, EnvelopeError> {
         let event = RawEvent::parse(json.as_bytes(), 32).expect("well-formed");
         Envelope::read(&event).map(|envelope| format!("{envelope:?}"))
+    }
+
+    #[test]
+    fn every_field_of_the_server_has_a_class_and_no_other_name_has() {
+        for name in SERVER_SET_FIELDS {
+            assert!(server_set_pii(name).is_some(), "{name}");
+        }
+        for name in [field::DEVICEID, field::USERID, "", "partneridx"] {
+            assert_eq!(server_set_pii(name), None, "{name}");
+        }
     }
 
     #[test]

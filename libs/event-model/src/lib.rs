@@ -20,7 +20,7 @@ mod tree;
 mod verdict;
 
 pub use catalogue::{Catalogue, CatalogueError, CatalogueProblem, bundled_documents};
-pub use envelope::{Envelope, EnvelopeError, SERVER_SET_FIELDS, field};
+pub use envelope::{Envelope, EnvelopeError, SERVER_SET_FIELDS, field, server_set_pii};
 pub use ids::{EventId, EventType, InvalidId, SchemaVersion};
 pub use raw::{MAX_DEPTH_LIMIT, MalformedEvent, MalformedReason, RawEvent, syntax_fault};
 pub use schema::{Pii, Producer, Schema};

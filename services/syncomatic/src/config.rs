@@ -11,7 +11,14 @@ use clap::{Args, Parser};
 use service_runtime::settings::{self, InvalidSetting, RuntimeSettings};
 use service_runtime::units::{parse_bytes, parse_duration};
 
+use crate::copy::{REDACTED_BYTES, RedactedRoutes};
 use crate::policy::{InvalidRoute, Partition, Route, Routes, UnknownRegion};
+
+use self::ledger::LedgerSettings;
+use self::redaction::RedactionSettings;
+
+mod ledger;
+mod redaction;
 
 /// Copies each new object of a bucket to a bucket in another AWS partition, proved by checksum and
 /// only along declared routes.
@@ -19,8 +26,10 @@ use crate::policy::{InvalidRoute, Partition, Route, Routes, UnknownRegion};
 /// The source side needs sqs:ReceiveMessage, sqs:ChangeMessageVisibility, sqs:DeleteMessage,
 /// sqs:GetQueueUrl, sqs:GetQueueAttributes, s3:ListBucket, s3:GetObject, s3:GetObjectVersion and
 /// s3:GetObjectTagging (and s3:GetObjectVersionTagging), the destination side s3:ListBucket,
-/// s3:GetObject, s3:PutObject and s3:PutObjectTagging. Without s3:ListBucket S3 answers 403, not 404,
-/// for an object that does not exist.
+/// s3:GetObject, s3:PutObject and s3:PutObjectTagging. A redacted route also needs s3:PutObject in the
+/// quarantine and s3:AbortMultipartUpload on both sides, a ledger s3:PutObject, s3:GetObject and s3:ListBucket
+/// where it is kept. Without s3:ListBucket S3 answers 403, not 404, for
+/// an object that does not exist.
 #[derive(Parser, Debug)]
 pub struct Settings {
     #[command(flatten)]
@@ -29,6 +38,10 @@ pub struct Settings {
     destination: DestinationSettings,
     #[command(flatten)]
     work: WorkSettings,
+    #[command(flatten)]
+    redaction: RedactionSettings,
+    #[command(flatten)]
+    ledger: LedgerSettings,
     #[command(flatten)]
     runtime: RuntimeSettings,
 }
@@ -95,15 +108,15 @@ struct DestinationSettings {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Work")]
 struct WorkSettings {
-    /// What may travel: SOURCE-PREFIX=>DESTINATION-PREFIX:verbatim or SOURCE-PREFIX:denied, repeated
-    /// or separated by commas. The longest matching prefix decides; what none matches is denied. The
+    /// What may travel: SOURCE-PREFIX=>DESTINATION-PREFIX:verbatim, the same with :redacted, or
+    /// SOURCE-PREFIX:denied, repeated or separated by commas. The longest matching prefix decides; what none matches is denied. The
     /// default is one verbatim route from --source-prefix to --destination-prefix.
     #[arg(long, value_delimiter = ',')]
     route: Vec<String>,
     /// Messages in hand at once.
     #[arg(long, default_value_t = Limits::default().concurrency)]
     concurrency: usize,
-    /// Memory for objects on their way, at least 1MiB.
+    /// Memory for objects on their way, at least 1MiB; a redacted copy takes 22MiB of it.
     #[arg(long, default_value = "64MiB", value_parser = parse_bytes)]
     memory_bytes: u64,
     /// For how long a message in hand is hidden from other receivers; extended at a third of it.
@@ -130,6 +143,10 @@ pub struct Config {
     pub dead_letter_queue: Option<Queue>,
     /// What may travel.
     pub routes: Routes,
+    /// How it is redacted, where a route says so.
+    pub redacted: Option<RedactedRoutes>,
+    /// Where decisions are recorded, if they are.
+    pub ledger: Option<crate::ledger::Place>,
     /// Bounds of the work in hand.
     pub limits: Limits,
 }
@@ -241,6 +258,8 @@ impl settings::Settings for Settings {
             source,
             destination,
             work,
+            redaction,
+            ledger,
             runtime: _,
         } = self;
         let routes = route_texts(&source, &destination, &work);
@@ -259,13 +278,23 @@ impl settings::Settings for Settings {
                 "is the source bucket",
             ));
         }
+        let key = redaction.key()?;
+        let (routes, ledger) = ledger.place(routes, &source.bucket, key.as_ref())?;
+        let (routes, redacted) = redaction.redacted(routes, &source.bucket, key)?;
+        let limits = work.limits()?;
+        if redacted.is_some() && limits.memory_bytes < REDACTED_BYTES {
+            let problem = "must be at least 22MiB where a route redacts";
+            return Err(InvalidSetting::new("--memory-bytes", problem));
+        }
         Ok(Config {
             source,
             destination,
             queue,
             dead_letter_queue,
             routes,
-            limits: work.limits()?,
+            redacted,
+            ledger,
+            limits,
         })
     }
 }

@@ -11,10 +11,10 @@
 //! write's condition cannot see (a source that changed back and forth between equal contents), and
 //! finds a write whose answer was lost. A redelivery of finished work costs the two looks of one round.
 
-use crate::copy::{Copier, Plan, Written};
+use crate::copy::{Copier, Plan, RedactedCopy, RedactedRoutes, Written};
 use crate::failure::{At, CopyFailure};
 use crate::object::{SourceObject, head_destination, head_source, require_bucket};
-use crate::verify::{Proof, compare};
+use crate::verify::{Proof, compare, compare_redacted, redacted_marker};
 
 /// How an object ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,36 +35,75 @@ pub(crate) enum Outcome {
     Vanished,
 }
 
+/// How an object ended, and what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Converged {
+    pub(crate) outcome: Outcome,
+    /// The source object that is in place.
+    pub(crate) source: Option<SourceObject>,
+    /// What the destination stores, in base64.
+    pub(crate) destination_crc64_nvme: Option<String>,
+    /// What redaction did, where this call wrote the copy.
+    pub(crate) redacted: Option<RedactedCopy>,
+}
+
+/// What this call wrote.
+struct Stored {
+    source: SourceObject,
+    redacted: Option<RedactedCopy>,
+}
+
 /// Rounds before a pair of objects that keeps changing is left for redelivery. Each change brings a
 /// notification of its own, so nothing is missed.
 const ROUNDS_MAX: u32 = 8;
 
-/// Brings one object into place.
+/// Brings one object into place; `redacted` says how it is redacted, if it is.
 pub(crate) async fn converge(
     copier: &Copier,
     source_key: &str,
     destination_key: &str,
-) -> Result<Outcome, CopyFailure> {
-    let mut stored: Option<SourceObject> = None;
+    redacted: Option<&RedactedRoutes>,
+) -> Result<Converged, CopyFailure> {
+    let mut stored: Option<Stored> = None;
     for _ in 0..ROUNDS_MAX {
         let looks = observe(copier, source_key, destination_key);
         let looked = tokio::time::timeout(copier.progress_deadline, looks).await;
         let (destination, source) = looked.unwrap_or(Err(CopyFailure::Stalled))?;
         let Some(source) = source else {
-            return Ok(Outcome::Vanished);
+            return Ok(Converged {
+                outcome: Outcome::Vanished,
+                source: None,
+                destination_crc64_nvme: None,
+                redacted: None,
+            });
         };
-        match compare(&copier.source_bucket, &source, destination.as_ref()) {
-            Ok(proof) if stored.is_some() => {
-                return Ok(Outcome::Copied {
-                    bytes: source.size,
-                    proof,
+        let ours = stored.as_ref().filter(|stored| stored.source == source);
+        let compared = match redacted {
+            None => compare(&copier.source_bucket, &source, destination.as_ref()),
+            Some(routes) => {
+                let marker = redacted_marker(&copier.source_bucket, &source, &routes.redaction);
+                let written = ours.and_then(|stored| stored.redacted.as_ref());
+                compare_redacted(&marker, written.map(|copy| &copy.output), destination.as_ref())
+            }
+        };
+        match compared {
+            Ok(proof) => {
+                let outcome = match stored {
+                    Some(_) => Outcome::Copied {
+                        bytes: source.size,
+                        proof,
+                    },
+                    None => Outcome::AlreadyThere { proof },
+                };
+                return Ok(Converged {
+                    outcome,
+                    source: Some(source),
+                    destination_crc64_nvme: destination.and_then(|destination| destination.crc64_nvme),
+                    redacted: stored.and_then(|stored| stored.redacted),
                 });
             }
-            Ok(proof) => return Ok(Outcome::AlreadyThere { proof }),
             // Our own write of this very object is not what it should be.
-            Err(difference) if stored.as_ref() == Some(&source) => {
-                return Err(CopyFailure::Unproven(difference));
-            }
+            Err(difference) if ours.is_some() => return Err(CopyFailure::Unproven(difference)),
             Err(_) => {}
         }
         let replaces = destination.as_ref().map(|destination| destination.etag.as_str());
@@ -73,11 +112,17 @@ pub(crate) async fn converge(
             source: &source,
             destination_key,
             replaces,
+            redacted,
         };
-        match Box::pin(copier.copy(&plan)).await? {
-            Written::Stored => stored = Some(source),
-            Written::Overtaken => {}
-        }
+        let written = match Box::pin(copier.copy(&plan)).await? {
+            Written::Verbatim => None,
+            Written::Redacted(copy) => Some(copy),
+            Written::Overtaken => continue,
+        };
+        stored = Some(Stored {
+            source,
+            redacted: written,
+        });
     }
     Err(CopyFailure::StillChanging(ROUNDS_MAX))
 }

@@ -24,7 +24,13 @@ use crate::failure::{At, CallFailure, CopyFailure};
 use crate::metrics::Metrics;
 use crate::object::SourceObject;
 use crate::stream::{Progress, proved};
+use crate::upload::OpenUploads;
 use crate::verify::{MARKER, Marker};
+
+mod redacted;
+
+pub use redacted::RedactedRoutes;
+pub(crate) use redacted::{REDACTED_BYTES, RedactedCopy};
 
 /// The most that one PutObject takes (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
 const PUT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
@@ -58,13 +64,17 @@ pub(crate) struct Plan<'a> {
     pub(crate) destination_key: &'a str,
     /// ETag of the destination object that is replaced; `None` where there was none.
     pub(crate) replaces: Option<&'a str>,
+    /// How it is redacted; `None`: it is not.
+    pub(crate) redacted: Option<&'a RedactedRoutes>,
 }
 
 /// How a write ended that did not fail.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Written {
     /// The destination took it.
-    Stored,
+    Verbatim,
+    /// The destination took what may pass of it.
+    Redacted(RedactedCopy),
     /// Source or destination are no longer what was compared; nothing was written.
     Overtaken,
 }
@@ -72,13 +82,23 @@ pub(crate) enum Written {
 impl Copier {
     /// Copies one object. Waits for memory first.
     pub(crate) async fn copy(&self, plan: &Plan<'_>) -> Result<Written, CopyFailure> {
-        if plan.source.size > PUT_BYTES_MAX {
-            return Err(CopyFailure::TooLarge(plan.source.size));
-        }
-        let _memory = self.budget.reserve(plan.source.size).await;
         let progress = Arc::new(Progress::default());
-        let transfer = Box::pin(self.transfer(plan, &progress));
-        let done = progress.watch(self.progress_deadline, transfer).await;
+        let open = OpenUploads::default();
+        let done = match plan.redacted {
+            Some(routes) => {
+                let _memory = self.budget.reserve(REDACTED_BYTES).await;
+                let transfer = Box::pin(self.transfer_redacted(plan, routes, &progress, &open));
+                progress.watch(self.progress_deadline, transfer).await
+            }
+            None if plan.source.size > PUT_BYTES_MAX => return Err(CopyFailure::TooLarge(plan.source.size)),
+            None => {
+                let bytes = plan.source.size.saturating_add(OVERHEAD_BYTES).min(STREAM_BYTES);
+                let _memory = self.budget.reserve(bytes).await;
+                let transfer = Box::pin(self.transfer(plan, &progress));
+                progress.watch(self.progress_deadline, transfer).await
+            }
+        };
+        open.abort(&self.source, &self.destination).await;
         done.unwrap_or(Err(CopyFailure::Stalled))
     }
 
@@ -93,7 +113,7 @@ impl Copier {
         .to_string();
         let metadata = marked(object.metadata.take().unwrap_or_default(), marker)?;
         let tagging = match object.tag_count {
-            Some(1..) => match self.tags(plan).await? {
+            Some(1..) => match self.tags(plan, |_, _| true).await? {
                 Some(tags) => Some(tags),
                 None => return Ok(Written::Overtaken),
             },
@@ -111,7 +131,7 @@ impl Copier {
             .set_metadata(Some(metadata))
             .set_tagging(tagging);
         match put.send().await {
-            Ok(_) => Ok(Written::Stored),
+            Ok(_) => Ok(Written::Verbatim),
             Err(error) => {
                 if let Some(failure) = progress.failure() {
                     return Err(failure.clone().into());
@@ -157,8 +177,12 @@ impl Copier {
         }
     }
 
-    /// The source object's tags, as PutObject takes them; `None` if it is no longer there.
-    async fn tags(&self, plan: &Plan<'_>) -> Result<Option<String>, CopyFailure> {
+    /// Those of the source object's tags that pass, as PutObject takes them; `None` if it is no longer there.
+    async fn tags(
+        &self,
+        plan: &Plan<'_>,
+        passes: impl Fn(&str, &str) -> bool,
+    ) -> Result<Option<String>, CopyFailure> {
         let request = self
             .source
             .get_object_tagging()
@@ -176,6 +200,7 @@ impl Copier {
         let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
         let pairs = tags
             .iter()
+            .filter(|tag| passes(&tag.key, &tag.value))
             .map(|tag| format!("{}={}", encode(&tag.key), encode(&tag.value)));
         Ok(Some(pairs.collect::<Vec<_>>().join("&")))
     }
@@ -289,8 +314,7 @@ impl Budget {
         }
     }
 
-    async fn reserve(&self, size: u64) -> Option<Reserved<'_>> {
-        let bytes = size.saturating_add(OVERHEAD_BYTES).min(STREAM_BYTES);
+    async fn reserve(&self, bytes: u64) -> Option<Reserved<'_>> {
         let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES))
             .unwrap_or(u32::MAX)
             .min(self.units_max);
@@ -345,7 +369,7 @@ mod tests {
     async fn copies_wait_for_memory_and_give_it_back() {
         let metrics = Arc::new(Metrics::register(&prometheus::Registry::new()).expect("a new registry"));
         let budget = Budget::new(2 * STREAM_BYTES, metrics);
-        let first = budget.reserve(u64::MAX).await;
+        let first = budget.reserve(STREAM_BYTES).await;
         let second = budget.reserve(STREAM_BYTES).await;
         assert_eq!(budget.units.available_permits(), 0);
         drop(first);

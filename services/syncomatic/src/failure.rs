@@ -8,6 +8,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 
+use crate::redact::Fault;
 use crate::stream::StreamFailure;
 use crate::verify::Difference;
 
@@ -96,6 +97,10 @@ pub(crate) enum CopyFailure {
     MetadataTooLarge(usize),
     #[error("the source object is archived and has to be restored first")]
     Archived,
+    #[error("it cannot be redacted: {0}")]
+    Unredactable(#[from] Fault),
+    #[error("the quarantine holds another object where this one's lines belong")]
+    QuarantineTaken,
 }
 
 /// What a failure means for what happens next.
@@ -119,7 +124,11 @@ impl CopyFailure {
             | Self::Stalled
             | Self::Unproven(_)
             | Self::StillChanging(_) => Remedy::Retry,
-            Self::TooLarge(_) | Self::MetadataTooLarge(_) | Self::Archived => Remedy::Reject,
+            Self::TooLarge(_)
+            | Self::MetadataTooLarge(_)
+            | Self::Archived
+            | Self::Unredactable(_)
+            | Self::QuarantineTaken => Remedy::Reject,
             Self::Call(call) => match call.failure {
                 // NotFound is the bucket: of an object, `converge` makes a decision and no failure.
                 Failure::Denied | Failure::NotFound => Remedy::Pause,
@@ -151,6 +160,8 @@ impl CopyFailure {
             Self::TooLarge(_) => "too_large",
             Self::MetadataTooLarge(_) => "metadata_too_large",
             Self::Archived => "archived",
+            Self::Unredactable(_) => "unredactable",
+            Self::QuarantineTaken => "quarantine_taken",
         }
     }
 }

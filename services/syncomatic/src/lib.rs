@@ -10,7 +10,9 @@
 //! | [`policy`] | finds the route; what no route declares is denied |
 //! | `converge` | compares destination and source, copies, and compares again |
 //! | `copy` | streams one object through, its checksum computed on the way |
+//! | [`redact`] | lets pass what the schemas call harmless, where the route asks for it |
 //! | [`verify`] | decides what counts as proof |
+//! | [`ledger`] | records the decision, in a chain of lines |
 //! | `acknowledge` | deletes the message, leaves it, or sends it to the dead letter queue |
 //!
 //! Three rules carry the guarantees. A notification is only a hint: what is copied is decided by what
@@ -21,9 +23,12 @@
 //! 16 hexadecimal digits of the key's SHA-256 and the event's sequencer, with which somebody who knows
 //! the key can find it.
 
+pub mod command;
 pub mod config;
+pub mod ledger;
 pub mod notification;
 pub mod policy;
+pub mod redact;
 pub mod verify;
 
 mod acknowledge;
@@ -39,7 +44,9 @@ mod service;
 mod sides;
 mod stream;
 mod sync;
+mod upload;
 
 pub use config::{Config, Settings};
+pub use copy::RedactedRoutes;
 pub use service::{Error, run, serve};
 pub use sides::{Destination, Source};

@@ -1,7 +1,8 @@
-//! The `syncomatic` program.
+//! The `syncomatic` program: the service, and commands beside it.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    service_runtime::program::main::<syncomatic::Settings, _, _>(syncomatic::serve)
+    syncomatic::command::run(std::env::args_os())
+        .unwrap_or_else(|| service_runtime::program::main::<syncomatic::Settings, _, _>(syncomatic::serve))
 }

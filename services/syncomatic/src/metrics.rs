@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::redact::Tally;
 
 /// Up to a day: a backlog that lasts longer shows as the last bucket.
 const LAG_BUCKETS_SECONDS: [f64; 12] = [
@@ -19,6 +21,16 @@ pub(crate) struct Metrics {
     messages: IntCounterVec,
     messages_received: IntCounter,
     records: IntCounterVec,
+    objects: IntCounterVec,
+    object_bytes: IntCounterVec,
+    redacted_fields: IntCounterVec,
+    redacted_lines: IntCounter,
+    quarantined_lines: IntCounterVec,
+    canary_lines: IntCounterVec,
+    ledger_lines: IntCounter,
+    ledger_errors: IntCounterVec,
+    ledger_waiting: IntGauge,
+    ledger_wait: Histogram,
     copied_bytes: IntCounter,
     copy_duration: Histogram,
     replication_lag: Histogram,
@@ -45,14 +57,67 @@ impl Metrics {
                 registry,
                 "messages_total",
                 "Messages by how they were settled.",
-                "outcome",
+                &["outcome"],
             )?,
             messages_received: counter(registry, "messages_received_total", "Messages received.")?,
             records: counters(
                 registry,
                 "records_total",
                 "Records of messages by outcome.",
-                "outcome",
+                &["outcome"],
+            )?,
+            objects: counters(
+                registry,
+                "objects_total",
+                "Objects by the route that decides about them and what became of them.",
+                &["route", "outcome"],
+            )?,
+            object_bytes: counters(
+                registry,
+                "object_bytes_total",
+                "Bytes of those objects, as the source stores them.",
+                &["route", "outcome"],
+            )?,
+            redacted_fields: counters(
+                registry,
+                "redacted_fields_total",
+                "Fields of lines that passed redaction, by event type and what was done with them.",
+                &["eventtype", "action"],
+            )?,
+            redacted_lines: counter(registry, "redacted_lines_total", "Lines that passed redaction.")?,
+            quarantined_lines: counters(
+                registry,
+                "quarantined_lines_total",
+                "Lines that were kept on the source side, by reason.",
+                &["reason"],
+            )?,
+            canary_lines: counters(
+                registry,
+                "canary_lines_total",
+                "Lines with a kept value that looks like personal data, by what it looks like.",
+                &["pattern"],
+            )?,
+            ledger_lines: counter(
+                registry,
+                "ledger_lines_total",
+                "Lines that are durable in the ledger.",
+            )?,
+            ledger_errors: counters(
+                registry,
+                "ledger_errors_total",
+                "Tries to write the ledger that failed, by cause.",
+                &["cause"],
+            )?,
+            ledger_waiting: gauge(
+                registry,
+                "ledger_waiting_lines",
+                "Decisions that wait to be durable in the ledger.",
+            )?,
+            ledger_wait: histogram(
+                registry,
+                "ledger_wait_seconds",
+                "From a decision to its line's being durable, or given up.",
+                &COPY_BUCKETS_SECONDS,
             )?,
             copied_bytes: counter(registry, "copied_bytes_total", "Bytes of objects copied.")?,
             copy_duration: histogram(
@@ -71,7 +136,7 @@ impl Metrics {
                 registry,
                 "retries_total",
                 "Tries of a copy after its first, by cause.",
-                "cause",
+                &["cause"],
             )?,
             checksum_mismatches: counter(
                 registry,
@@ -87,19 +152,19 @@ impl Metrics {
                 registry,
                 "receive_errors_total",
                 "Failed receives by cause.",
-                "cause",
+                &["cause"],
             )?,
             queue_errors: counters(
                 registry,
                 "queue_errors_total",
                 "Other failed queue operations; their messages are delivered again.",
-                "operation",
+                &["operation"],
             )?,
             circuit_openings: counters(
                 registry,
                 "circuit_openings_total",
                 "Refusals that stopped receiving, by cause.",
-                "cause",
+                &["cause"],
             )?,
             in_flight_bytes: gauge(
                 registry,
@@ -128,6 +193,51 @@ impl Metrics {
 
     pub(crate) fn record(&self, outcome: &str) {
         self.records.with_label_values(&[outcome]).inc();
+    }
+
+    /// A decision waits for the ledger until the guard is dropped.
+    pub(crate) fn ledger_waiting(&self) -> LedgerWaiting<'_> {
+        self.ledger_waiting.inc();
+        LedgerWaiting {
+            metrics: self,
+            since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn ledger_lines(&self, lines: usize) {
+        self.ledger_lines.inc_by(lines as u64);
+    }
+
+    pub(crate) fn ledger_failed(&self, cause: &str) {
+        self.ledger_errors.with_label_values(&[cause]).inc();
+    }
+
+    /// `route` is one of the configuration's, or a word for none.
+    pub(crate) fn object(&self, route: &str, outcome: &str, bytes: u64) {
+        let labels = [route, outcome];
+        self.objects.with_label_values(&labels).inc();
+        self.object_bytes.with_label_values(&labels).inc_by(bytes);
+    }
+
+    /// What redaction did with one object that is in place.
+    pub(crate) fn redacted(&self, event_types: &[String], tally: &Tally) {
+        self.redacted_lines.inc_by(tally.lines());
+        for (event_type, action, count) in tally.fields() {
+            let event_type = event_types.get(event_type).map_or("", String::as_str);
+            let fields = self
+                .redacted_fields
+                .with_label_values(&[event_type, action.as_str()]);
+            fields.inc_by(count);
+        }
+        for (reason, count) in tally.quarantined() {
+            let lines = self.quarantined_lines.with_label_values(&[reason.as_str()]);
+            lines.inc_by(count);
+        }
+        for (pattern, count) in tally.canaries() {
+            self.canary_lines
+                .with_label_values(&[pattern.as_str()])
+                .inc_by(count);
+        }
     }
 
     pub(crate) fn copied(&self, bytes: u64, duration: Duration) {
@@ -175,6 +285,21 @@ impl Metrics {
     pub(crate) fn in_flight_messages_max(&self, messages: usize) {
         self.in_flight_messages_max
             .set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+}
+
+/// A decision that waits for the ledger.
+pub(crate) struct LedgerWaiting<'a> {
+    metrics: &'a Metrics,
+    since: Instant,
+}
+
+impl Drop for LedgerWaiting<'_> {
+    fn drop(&mut self) {
+        self.metrics.ledger_waiting.dec();
+        self.metrics
+            .ledger_wait
+            .observe(self.since.elapsed().as_secs_f64());
     }
 }
 
@@ -260,9 +385,9 @@ fn counters(
     registry: &Registry,
     name: &str,
     help: &str,
-    label: &str,
+    labels: &[&str],
 ) -> Result<IntCounterVec, prometheus::Error> {
-    let counters = IntCounterVec::new(opts(name, help), &[label])?;
+    let counters = IntCounterVec::new(opts(name, help), labels)?;
     registry.register(Box::new(counters.clone()))?;
     Ok(counters)
 }

@@ -5,7 +5,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 
 use crate::failure::{At, CallFailure};
-use crate::verify::MARKER;
+use crate::verify::{MARKER, OUTPUT};
 
 /// An object of the source bucket, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(crate) struct DestinationObject {
     pub(crate) crc64_nvme: Option<String>,
     /// What a copy of ours wrote about its source.
     pub(crate) marker: Option<String>,
+    /// What a redacted copy of ours wrote about itself.
+    pub(crate) output: Option<String>,
 }
 
 /// The source object, or `None` where there is none.
@@ -60,15 +62,14 @@ pub(crate) async fn head_destination(
     let Some(head) = head(At::Destination, client, bucket, key).await? else {
         return Ok(None);
     };
-    let marker = head
-        .output
-        .metadata
-        .and_then(|mut metadata| metadata.remove(MARKER));
+    let mut metadata = head.output.metadata.unwrap_or_default();
+    let (marker, output) = (metadata.remove(MARKER), metadata.remove(OUTPUT));
     Ok(Some(DestinationObject {
         etag: head.etag,
         size: head.size,
         crc64_nvme: head.crc64_nvme,
         marker,
+        output,
     }))
 }
 

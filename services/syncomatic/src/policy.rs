@@ -1,11 +1,16 @@
 //! Which objects may travel, and where to: what no route declares is denied.
 //!
 //! A verbatim copy may stay inside its partition or leave `aws-cn` for `aws`. No other direction can
-//! be expressed: [`Routes::new`] is the only way to a route table, and it refuses them. The decision
-//! is made per key, by the longest source prefix that matches.
+//! be expressed: [`Routes::new`] is the only way to a route table, and it refuses them. A redacted copy
+//! may take any direction: what is in it is what the schemas call harmless. The decision is made per
+//! key, by the longest source prefix that matches.
 
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+
+use crate::redact::hex;
 
 /// The longest key S3 takes, in bytes of UTF-8
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
@@ -66,8 +71,9 @@ impl Display for Partition {
     }
 }
 
-/// One route as written: `SOURCE-PREFIX=>DESTINATION-PREFIX:verbatim` or `SOURCE-PREFIX:denied`.
-/// Prefixes may be empty and may contain colons, the source prefix may not contain `=>`.
+/// One route as written: `SOURCE-PREFIX=>DESTINATION-PREFIX:verbatim`, the same with `redacted`, or
+/// `SOURCE-PREFIX:denied`. Prefixes may be empty and may contain colons, the source prefix may not
+/// contain `=>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Objects whose keys begin with this take the route.
@@ -84,24 +90,73 @@ pub enum Action {
         /// Replaces the source prefix.
         destination_prefix: String,
     },
+    /// What the schemas let pass of its lines, under the key whose source prefix is replaced by this one.
+    Redacted {
+        /// Replaces the source prefix.
+        destination_prefix: String,
+    },
     /// The objects stay where they are, and that is as it should be: their notifications are
     /// acknowledged.
     Denied,
+}
+
+impl Action {
+    /// How and where to objects are copied, if they are.
+    fn copies(&self) -> Option<(Treatment, &str)> {
+        match self {
+            Self::Verbatim { destination_prefix } => Some((Treatment::Verbatim, destination_prefix)),
+            Self::Redacted { destination_prefix } => Some((Treatment::Redacted, destination_prefix)),
+            Self::Denied => None,
+        }
+    }
+}
+
+/// What happens to an object's bytes on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// Nothing.
+    Verbatim,
+    /// Only what the schemas let pass goes on.
+    Redacted,
+}
+
+impl Treatment {
+    /// As routes and ledgers write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verbatim => "verbatim",
+            Self::Redacted => "redacted",
+        }
+    }
+}
+
+impl Display for Route {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            source_prefix,
+            action,
+        } = self;
+        match action.copies() {
+            Some((treatment, prefix)) => write!(f, "{source_prefix}=>{prefix}:{}", treatment.as_str()),
+            None => write!(f, "{source_prefix}:denied"),
+        }
+    }
 }
 
 /// Why a route, or a table of them, is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRoute {
     /// The text is not a route.
-    #[error("`{0}` is not a route: write SOURCE-PREFIX=>DESTINATION-PREFIX:verbatim or SOURCE-PREFIX:denied")]
+    #[error(
+        "`{0}` is not a route: write SOURCE-PREFIX=>DESTINATION-PREFIX:verbatim, \
+         SOURCE-PREFIX=>DESTINATION-PREFIX:redacted or SOURCE-PREFIX:denied"
+    )]
     Syntax(String),
-    /// The route asks for redaction.
-    #[error("`{0}`: redacted routes are not supported; the actions are verbatim and denied")]
-    RedactedNotSupported(String),
     /// A verbatim route in a direction that none may take.
     #[error(
         "objects may not be copied verbatim from {from} to {to}: only inside one partition or from aws-cn to aws, \
-         because what is copied verbatim can carry personal data out of the law that protects it"
+         because what is copied verbatim can carry personal data out of the law that protects it; a redacted \
+         route may go there"
     )]
     ForbiddenDirection {
         /// Partition of the source.
@@ -115,6 +170,9 @@ pub enum InvalidRoute {
     /// Two source keys could be written to one destination key.
     #[error("the routes of `{0}` and `{1}` can write the same destination key")]
     Collision(String, String),
+    /// Objects that this program writes to the source bucket would travel.
+    #[error("the source prefix `{0}` lies in `{1}`, where this program keeps what must not travel")]
+    Reserved(String, String),
     /// A table without routes denies everything.
     #[error("no route is declared")]
     Empty,
@@ -131,8 +189,11 @@ impl FromStr for Route {
                 let destination_prefix = destination.to_owned();
                 (source, Action::Verbatim { destination_prefix })
             }
+            (Some((source, destination)), "redacted") => {
+                let destination_prefix = destination.to_owned();
+                (source, Action::Redacted { destination_prefix })
+            }
             (None, "denied") => (prefixes, Action::Denied),
-            (Some(_), "redacted") => return Err(InvalidRoute::RedactedNotSupported(text.to_owned())),
             _ => return Err(syntax()),
         };
         Ok(Self {
@@ -147,15 +208,21 @@ impl FromStr for Route {
 pub struct Routes {
     /// Longest source prefix first.
     routes: Vec<Route>,
+    from: Partition,
+    to: Partition,
+    /// Prefixes of the source bucket that nothing leaves.
+    reserved: Vec<String>,
 }
 
 /// What happens to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Copied, byte for byte, to this key of the destination bucket.
+    /// Copied to this key of the destination bucket.
     Copy {
         /// The key to write.
         destination_key: String,
+        /// What happens on the way.
+        treatment: Treatment,
     },
     /// Not copied.
     Denied(Denial),
@@ -172,6 +239,10 @@ pub enum Denial {
     ForeignBucket,
     /// The route maps the key to nothing, or to more than S3's 1,024 bytes.
     UnusableKey,
+    /// This program wrote the object itself: nothing is wrong.
+    Own,
+    /// The route redacts, and the key looks as if it held personal data.
+    PersonalKey,
 }
 
 impl Denial {
@@ -182,6 +253,8 @@ impl Denial {
             Self::Undeclared => "denied_no_route",
             Self::ForeignBucket => "denied_foreign_bucket",
             Self::UnusableKey => "denied_unusable_key",
+            Self::Own => "denied_own_object",
+            Self::PersonalKey => "denied_personal_key",
         }
     }
 }
@@ -208,28 +281,77 @@ impl Routes {
             }
         }
         routes.sort_by_key(|route| std::cmp::Reverse(route.source_prefix.len()));
-        Ok(Self { routes })
+        Ok(Self {
+            routes,
+            from,
+            to,
+            reserved: Vec::new(),
+        })
+    }
+
+    /// The table with a prefix of the source bucket that nothing leaves, whatever a shorter route says.
+    ///
+    /// # Errors
+    /// A route copies from below it.
+    pub fn reserve(mut self, prefix: &str) -> Result<Self, InvalidRoute> {
+        let inside =
+            |route: &&Route| route.source_prefix.starts_with(prefix) && route.action != Action::Denied;
+        if let Some(route) = self.routes.iter().find(inside) {
+            return Err(InvalidRoute::Reserved(
+                route.source_prefix.clone(),
+                prefix.to_owned(),
+            ));
+        }
+        self.reserved.push(prefix.to_owned());
+        Ok(self)
+    }
+
+    /// Whether any route redacts.
+    pub fn redact(&self) -> bool {
+        let redacts = |route: &Route| matches!(route.action, Action::Redacted { .. });
+        self.routes.iter().any(redacts)
+    }
+
+    /// 16 hexadecimal digits that stand for the whole policy: both partitions, every route, and how
+    /// redaction is set up.
+    pub fn digest(&self, redaction: &str) -> String {
+        let mut routes: Vec<String> = self.routes.iter().map(ToString::to_string).collect();
+        routes.sort();
+        let Self { from, to, .. } = self;
+        let text = format!("1\n{from} {to}\n{}\n{redaction}", routes.join("\n"));
+        hex(&Sha256::digest(text)[..8])
+    }
+
+    /// The route that decides about a key, and the rest of the key behind its source prefix.
+    pub fn find<'a>(&self, key: &'a str) -> Option<(&Route, &'a str)> {
+        self.routes.iter().find_map(|route| {
+            let rest = key.strip_prefix(route.source_prefix.as_str())?;
+            Some((route, rest))
+        })
     }
 
     /// Where the object goes.
     pub fn decide(&self, key: &str) -> Decision {
-        let matching = self.routes.iter().find_map(|route| {
-            let rest = key.strip_prefix(route.source_prefix.as_str())?;
-            Some((route, rest))
-        });
-        match matching {
-            None => Decision::Denied(Denial::Undeclared),
-            Some((route, rest)) => match &route.action {
-                Action::Denied => Decision::Denied(Denial::Declared),
-                Action::Verbatim { destination_prefix } => {
-                    let destination_key = format!("{destination_prefix}{rest}");
-                    if destination_key.is_empty() || destination_key.len() > KEY_BYTES_MAX {
-                        Decision::Denied(Denial::UnusableKey)
-                    } else {
-                        Decision::Copy { destination_key }
-                    }
-                }
-            },
+        if self
+            .reserved
+            .iter()
+            .any(|prefix| key.starts_with(prefix.as_str()))
+        {
+            return Decision::Denied(Denial::Own);
+        }
+        let Some((route, rest)) = self.find(key) else {
+            return Decision::Denied(Denial::Undeclared);
+        };
+        let Some((treatment, prefix)) = route.action.copies() else {
+            return Decision::Denied(Denial::Declared);
+        };
+        let destination_key = format!("{prefix}{rest}");
+        if destination_key.is_empty() || destination_key.len() > KEY_BYTES_MAX {
+            return Decision::Denied(Denial::UnusableKey);
+        }
+        Decision::Copy {
+            destination_key,
+            treatment,
         }
     }
 }
@@ -242,20 +364,12 @@ fn may_travel_verbatim(from: Partition, to: Partition) -> bool {
 /// Whether a key of `outer` and another key of `inner` can have the same destination, `inner`'s
 /// destination prefix being at or below `outer`'s.
 fn collide(outer: &Route, inner: &Route) -> bool {
-    let (
-        Action::Verbatim {
-            destination_prefix: above,
-        },
-        Action::Verbatim {
-            destination_prefix: below,
-        },
-    ) = (&outer.action, &inner.action)
-    else {
+    let (Some((_, above)), Some((_, below))) = (outer.action.copies(), inner.action.copies()) else {
         return false;
     };
     // `inner` writes where `outer` would write the source prefix extended by `extension`: the same
     // object only if that is `inner`'s own source prefix.
-    below.strip_prefix(above.as_str()).is_some_and(|extension| {
+    below.strip_prefix(above).is_some_and(|extension| {
         inner.source_prefix.strip_prefix(outer.source_prefix.as_str()) != Some(extension)
     })
 }

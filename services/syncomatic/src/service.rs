@@ -8,6 +8,8 @@ use service_runtime::tasks::TaskFailure;
 use crate::circuit::Circuit;
 use crate::config::Config;
 use crate::copy::{Budget, Copier, without_read_timeout};
+use crate::failure::At;
+use crate::ledger::{Incomplete, Ledger, Writer};
 use crate::metrics::Metrics;
 use crate::poll::Poll;
 use crate::sides::{Destination, Sides, Source, WrongSide};
@@ -25,6 +27,9 @@ pub enum Error {
     /// The handling of a message panicked.
     #[error(transparent)]
     Task(#[from] TaskFailure),
+    /// The ledger lacks decisions that were made.
+    #[error(transparent)]
+    Ledger(#[from] Incomplete),
 }
 
 /// Builds the clients of both sides and runs the service.
@@ -51,6 +56,7 @@ pub async fn run(
     let sides_latch = runtime.readiness.latch("sides");
     let queue_latch = runtime.readiness.latch("queue");
     let access_latch = runtime.readiness.latch("access");
+    let ledger_latch = config.ledger.as_ref().map(|_| runtime.readiness.latch("ledger"));
     let metrics = Arc::new(Metrics::register(&runtime.registry)?);
     let sides = Sides {
         config: &config,
@@ -71,6 +77,34 @@ pub async fn run(
         shutdown: runtime.shutdown.clone(),
         latch: queue_latch,
     };
+    let redaction = config
+        .redacted
+        .as_ref()
+        .map_or("-", |redacted| redacted.redaction.digest());
+    let policy = config.routes.digest(redaction);
+    tracing::info!(policy, redaction, "policy");
+    let (ledger, writer) = match config.ledger.zip(ledger_latch) {
+        Some((place, latch)) => {
+            let limits = &config.limits;
+            let (ledger, waiting) =
+                Ledger::new(&place, &policy, limits.concurrency, limits.progress_deadline);
+            let client = match place.side.at() {
+                At::Source => source.s3.clone(),
+                At::Destination => destination.s3.clone(),
+            };
+            let writer = Writer {
+                place,
+                policy,
+                client,
+                waiting,
+                metrics: metrics.clone(),
+                latch,
+                shutdown: runtime.shutdown.clone(),
+            };
+            (Some(ledger), Some(writer))
+        }
+        None => (None, None),
+    };
     let copier = Copier {
         source: source.s3,
         source_bucket: config.source.bucket,
@@ -83,13 +117,30 @@ pub async fn run(
     let sync = Arc::new(Sync {
         queue,
         routes: config.routes,
+        redacted: config.redacted,
+        ledger,
         copier,
         limits: config.limits,
         circuit,
         metrics,
         shutdown: runtime.shutdown,
     });
-    poll.run(|message, give_up| sync.clone().handle(message, give_up))
-        .await?;
+    let work = async move {
+        let polled = poll
+            .run(|message, give_up| sync.clone().handle(message, give_up))
+            .await;
+        // The last way to the ledger ends here, and with it the chain.
+        drop(sync);
+        polled
+    };
+    let record = async {
+        match writer {
+            Some(writer) => writer.run().await,
+            None => Ok(()),
+        }
+    };
+    let (polled, recorded) = tokio::join!(work, record);
+    polled?;
+    recorded?;
     Ok(())
 }

@@ -56,6 +56,11 @@ impl Progress {
         self.failure.get()
     }
 
+    /// Bytes were read or written.
+    pub(crate) fn moved(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Runs `work` while bytes move; `None` once none has for `deadline` (noticed after up to twice
     /// that).
     pub(crate) async fn watch<T>(&self, deadline: Duration, work: impl Future<Output = T>) -> Option<T> {
@@ -116,7 +121,7 @@ impl ProvedBody {
         let length = chunk.len() as u64;
         self.unread = self.unread.checked_sub(length).ok_or(StreamFailure::TooLong)?;
         self.digest.update(&chunk);
-        self.progress.bytes.fetch_add(length, Ordering::Relaxed);
+        self.progress.moved(length);
         Ok(self.held.replace(chunk))
     }
 
@@ -175,6 +180,55 @@ impl Body for ProvedBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.unsent)
+    }
+}
+
+/// A source object's bytes for a reader that does not forward them: as many as there should be, with the
+/// CRC64NVME that the source stores, or a failure.
+pub(crate) struct ProvedReader<'a> {
+    source: ByteStream,
+    digest: Digest,
+    expected_crc64_nvme: Option<&'a str>,
+    unread: u64,
+    progress: &'a Progress,
+}
+
+impl<'a> ProvedReader<'a> {
+    pub(crate) fn new(
+        source: ByteStream,
+        size: u64,
+        expected_crc64_nvme: Option<&'a str>,
+        progress: &'a Progress,
+    ) -> Self {
+        Self {
+            source,
+            digest: Digest::new(CrcAlgorithm::Crc64Nvme),
+            expected_crc64_nvme,
+            unread: size,
+            progress,
+        }
+    }
+
+    /// The next bytes; `None` once all have come and were the right ones.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, StreamFailure> {
+        match self.source.next().await {
+            Some(Ok(chunk)) => {
+                let length = chunk.len() as u64;
+                self.unread = self.unread.checked_sub(length).ok_or(StreamFailure::TooLong)?;
+                self.digest.update(&chunk);
+                self.progress.moved(length);
+                Ok(Some(chunk))
+            }
+            Some(Err(error)) => Err(StreamFailure::Broken(error.to_string())),
+            None if self.unread > 0 => Err(StreamFailure::Truncated(self.unread)),
+            None => {
+                let crc = BASE64_STANDARD.encode(self.digest.finalize().to_be_bytes());
+                match self.expected_crc64_nvme {
+                    Some(expected) if *expected != crc => Err(StreamFailure::Checksum),
+                    _ => Ok(None),
+                }
+            }
+        }
     }
 }
 

@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::acknowledge::{Verdict, acknowledge};
 use crate::circuit::Circuit;
 use crate::config::Limits;
-use crate::converge::{Outcome, converge};
-use crate::copy::Copier;
+use crate::converge::{Converged, Outcome, converge};
+use crate::copy::{Copier, RedactedRoutes};
 use crate::failure::{CopyFailure, Remedy};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::notification::{self, Notification, ObjectCreated, Record};
-use crate::policy::{Decision, Denial, Routes};
+use crate::policy::{Decision, Denial, Routes, Treatment};
 use crate::queue::{Message, SourceQueue};
 use crate::verify::Proof;
 
@@ -25,6 +26,10 @@ use crate::verify::Proof;
 pub(crate) struct Sync {
     pub(crate) queue: Arc<SourceQueue>,
     pub(crate) routes: Routes,
+    /// There where a route redacts.
+    pub(crate) redacted: Option<RedactedRoutes>,
+    /// There where decisions are recorded.
+    pub(crate) ledger: Option<Ledger>,
     pub(crate) copier: Copier,
     pub(crate) limits: Limits,
     pub(crate) circuit: Arc<Circuit>,
@@ -44,7 +49,7 @@ impl Sync {
         acknowledge(&self.queue, &self.metrics, &message, verdict, draining).await;
     }
 
-    /// notification → policy → converge (copy, verify), for each record in turn.
+    /// notification → policy → converge (copy, verify) → ledger, for each record in turn.
     async fn verdict(&self, message: &Message) -> Verdict {
         let records = match notification::parse(&message.body) {
             Ok(Notification::Records(records)) => records,
@@ -63,8 +68,11 @@ impl Sync {
                     Verdict::Done
                 }
                 Ok(Record::Created(object)) => match self.decide(&object) {
-                    Decision::Denied(denial) => self.denied(&object, denial),
-                    Decision::Copy { destination_key } => self.copy(&object, &destination_key).await,
+                    Decision::Denied(denial) => self.denied(&object, denial).await,
+                    Decision::Copy {
+                        destination_key,
+                        treatment,
+                    } => self.copy(&object, &destination_key, treatment).await,
                 },
             });
         }
@@ -72,11 +80,29 @@ impl Sync {
     }
 
     fn decide(&self, object: &ObjectCreated) -> Decision {
-        if object.bucket == self.copier.source_bucket {
-            self.routes.decide(&object.key)
-        } else {
-            Decision::Denied(Denial::ForeignBucket)
+        if object.bucket != self.copier.source_bucket {
+            return Decision::Denied(Denial::ForeignBucket);
         }
+        match self.routes.decide(&object.key) {
+            Decision::Copy {
+                treatment: Treatment::Redacted,
+                ..
+            } if self.key_is_personal(&object.key) => Decision::Denied(Denial::PersonalKey),
+            decision => decision,
+        }
+    }
+
+    /// A key travels too.
+    fn key_is_personal(&self, key: &str) -> bool {
+        let redacted = self.redacted.as_ref();
+        redacted.is_some_and(|redacted| redacted.redaction.key_is_personal(key))
+    }
+
+    /// The label of the route that decides about an object.
+    fn route(&self, object: &ObjectCreated) -> String {
+        let route = self.routes.find(&object.key);
+        let of_ours = route.filter(|_| object.bucket == self.copier.source_bucket);
+        of_ours.map_or_else(|| "none".to_owned(), |(route, _)| route.to_string())
     }
 
     fn malformed(&self, message: &Message, malformed: notification::Malformed) -> Verdict {
@@ -85,11 +111,39 @@ impl Sync {
         Verdict::Rejected(malformed.as_str())
     }
 
-    fn denied(&self, object: &ObjectCreated, denial: Denial) -> Verdict {
+    /// The verdict, once the decision is recorded.
+    async fn recorded(
+        &self,
+        object: &ObjectCreated,
+        outcome: &str,
+        in_place: Option<(Treatment, &Converged)>,
+        verdict: Verdict,
+    ) -> Verdict {
+        let Some(ledger) = &self.ledger else {
+            return verdict;
+        };
+        let mut entry = ledger.decision(&self.route(object), &object.key, outcome);
+        if let Some((treatment, converged)) = in_place {
+            entry = ledger.in_place(entry, treatment, converged);
+        }
+        match ledger.record(entry, &self.metrics).await {
+            Ok(()) => verdict,
+            Err(not_recorded) => {
+                self.metrics.circuit_opened("ledger");
+                self.circuit.refused(not_recorded.to_string());
+                Verdict::Unfinished
+            }
+        }
+    }
+
+    async fn denied(&self, object: &ObjectCreated, denial: Denial) -> Verdict {
         let reason = denial.as_str();
         self.metrics.record(reason);
-        if denial == Denial::Declared {
-            return Verdict::Done;
+        self.metrics.object(&self.route(object), reason, 0);
+        match denial {
+            Denial::Own => return Verdict::Done,
+            Denial::Declared => return self.recorded(object, reason, None, Verdict::Done).await,
+            _ => {}
         }
         tracing::warn!(
             object = traceable(&object.key),
@@ -97,19 +151,30 @@ impl Sync {
             reason,
             "denied"
         );
-        Verdict::Rejected(reason)
+        self.recorded(object, reason, None, Verdict::Rejected(reason))
+            .await
     }
 
-    async fn copy(&self, object: &ObjectCreated, destination_key: &str) -> Verdict {
+    async fn copy(&self, object: &ObjectCreated, destination_key: &str, treatment: Treatment) -> Verdict {
         let started = Instant::now();
-        match self.converge_with_retries(object, destination_key).await {
-            Ok(outcome) => {
-                self.circuit.succeeded();
-                self.in_place(object, outcome, started.elapsed());
-                Verdict::Done
-            }
-            Err(failure) => self.failed(object, &failure),
+        let redacted = match (treatment, &self.redacted) {
+            (Treatment::Verbatim, _) => None,
+            (Treatment::Redacted, Some(redacted)) => Some(redacted),
+            // Nothing says what may pass.
+            (Treatment::Redacted, None) => return self.denied(object, Denial::Undeclared).await,
+        };
+        let converging = self.converge_with_retries(object, destination_key, redacted);
+        let converged = match converging.await {
+            Ok(converged) => converged,
+            Err(failure) => return self.failed(object, &failure).await,
+        };
+        let outcome = self.in_place(object, &converged, started.elapsed());
+        let in_place = Some((treatment, &converged));
+        let verdict = self.recorded(object, outcome, in_place, Verdict::Done).await;
+        if verdict == Verdict::Done {
+            self.circuit.succeeded();
         }
+        verdict
     }
 
     /// Tries again while the message is hidden; a drain ends that, not a try that is under way.
@@ -117,7 +182,8 @@ impl Sync {
         &self,
         object: &ObjectCreated,
         destination_key: &str,
-    ) -> Result<Outcome, CopyFailure> {
+        redacted: Option<&RedactedRoutes>,
+    ) -> Result<Converged, CopyFailure> {
         let Limits {
             tries,
             backoff_base,
@@ -126,8 +192,9 @@ impl Sync {
         } = self.limits;
         let mut backoff = Backoff::new(backoff_base, backoff_cap);
         loop {
-            let failure = match converge(&self.copier, &object.key, destination_key).await {
-                Ok(outcome) => return Ok(outcome),
+            let converging = converge(&self.copier, &object.key, destination_key, redacted);
+            let failure = match Box::pin(converging).await {
+                Ok(converged) => return Ok(converged),
                 Err(failure) => failure,
             };
             if failure.is_mismatch() {
@@ -146,13 +213,19 @@ impl Sync {
         }
     }
 
-    fn in_place(&self, object: &ObjectCreated, outcome: Outcome, duration: Duration) {
-        let (label, bytes, proof) = match outcome {
+    /// Counts, logs and names the outcome.
+    fn in_place(&self, object: &ObjectCreated, converged: &Converged, duration: Duration) -> &'static str {
+        let (label, bytes, proof) = match converged.outcome {
             Outcome::Copied { bytes, proof } => ("copied", bytes, Some(proof)),
             Outcome::AlreadyThere { proof } => ("already_there", 0, Some(proof)),
             Outcome::Vanished => ("vanished", 0, None),
         };
         self.metrics.record(label);
+        let size = converged.source.as_ref().map_or(0, |source| source.size);
+        self.metrics.object(&self.route(object), label, size);
+        if let (Some(routes), Some(copy)) = (&self.redacted, &converged.redacted) {
+            self.metrics.redacted(routes.redaction.event_types(), &copy.tally);
+        }
         if proof == Some(Proof::Unattested) {
             self.metrics.unattested();
         }
@@ -169,17 +242,24 @@ impl Sync {
             outcome = label,
             bytes,
             lag_ms = lag.map(|lag| lag.as_millis()),
+            lines = converged.redacted.as_ref().map(|copy| copy.tally.lines()),
+            quarantined = converged
+                .redacted
+                .as_ref()
+                .map(|copy| copy.tally.lines_quarantined()),
             "in place"
         );
+        label
     }
 
-    fn failed(&self, object: &ObjectCreated, failure: &CopyFailure) -> Verdict {
+    async fn failed(&self, object: &ObjectCreated, failure: &CopyFailure) -> Verdict {
         let cause = failure.cause();
         tracing::warn!(object = traceable(&object.key), sequencer = object.sequencer, error = %failure, "not in place");
         match failure.remedy() {
             Remedy::Reject => {
                 self.metrics.record("rejected");
-                return Verdict::Rejected(cause);
+                self.metrics.object(&self.route(object), cause, 0);
+                return self.recorded(object, cause, None, Verdict::Rejected(cause)).await;
             }
             Remedy::Pause => {
                 self.metrics.circuit_opened(cause);
@@ -198,7 +278,7 @@ fn age(time: Timestamp) -> Option<Duration> {
 }
 
 /// What a log line has in place of a key: enough to find the lines of a key that one knows.
-fn traceable(key: &str) -> String {
+pub(crate) fn traceable(key: &str) -> String {
     let digest = Sha256::digest(key);
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,12 +1,22 @@
 //! What counts as proof that an object has arrived: the marker that the copy left, the size, and the
 //! full-object CRC64NVME that both sides computed for themselves. Never an ETag or a size alone.
+//!
+//! A redacted copy has other bytes than its source. Its marker names the source object by a keyed hash
+//! and the redaction by its digest; its CRC64NVME is held against the one of the bytes that were
+//! written: the writer knows it, and notes it beside the marker unless the copy was written in parts,
+//! whose metadata is fixed before their bytes are.
 
 use std::fmt::{Display, Formatter};
 
 use crate::object::{DestinationObject, SourceObject};
+use crate::redact::Redaction;
+use crate::upload::Output;
 
 /// The user metadata entry of the destination that names the source object it is a copy of.
 pub const MARKER: &str = "syncomatic-source";
+
+/// The user metadata entry in which a redacted copy says what it is itself.
+pub const OUTPUT: &str = "syncomatic-output";
 
 /// What is written under [`MARKER`]. The text is compared as a whole, so a version of this program
 /// that writes it differently copies again rather than trusting what it does not understand.
@@ -29,13 +39,30 @@ impl Display for Marker<'_> {
     }
 }
 
+/// What a redacted copy has under [`MARKER`]. The source's ETag and checksum stay on their side: of a small
+/// object they tell its content to whoever guesses it.
+pub(crate) fn redacted_marker(bucket: &str, source: &SourceObject, redaction: &Redaction) -> String {
+    let identity = redaction.identity(&Marker { bucket, source }.to_string());
+    format!("1 source={identity} policy=redacted:{}", redaction.digest())
+}
+
+/// What a redacted copy has under [`OUTPUT`].
+pub(crate) fn note(output: &Output) -> (String, String) {
+    (OUTPUT.to_owned(), noted(output.size, &output.crc64_nvme))
+}
+
+fn noted(size: u64, crc64_nvme: &str) -> String {
+    format!("1 size={size} crc64nvme={crc64_nvme}")
+}
+
 /// How far the proof goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// Source and destination store the same CRC64NVME.
     Checksum,
-    /// The source stores no full-object CRC64NVME: marker and size agree, and the destination checked
-    /// the bytes it received against the checksum of the bytes that were sent.
+    /// There is no CRC64NVME to compare with: the source stores none, or a redacted copy was written in
+    /// parts by somebody else. The marker agrees, and the destination checked the bytes it received
+    /// against the checksum of the bytes that were sent.
     Unattested,
 }
 
@@ -73,9 +100,105 @@ pub(crate) fn compare(
     }
 }
 
+/// Holds what is stored at the destination against a redacted copy with this marker. `written` is what
+/// was written just now, if it was.
+pub(crate) fn compare_redacted(
+    marker: &str,
+    written: Option<&Output>,
+    destination: Option<&DestinationObject>,
+) -> Result<Proof, Difference> {
+    let destination = destination.ok_or(Difference::Missing)?;
+    if destination.marker.as_deref() != Some(marker) {
+        return Err(Difference::Marker);
+    }
+    let crc64_nvme = destination.crc64_nvme.as_deref().ok_or(Difference::Checksum)?;
+    let stored = noted(destination.size, crc64_nvme);
+    match (written.map(note), &destination.output) {
+        (Some((_, expected)), _) if expected != stored => Err(Difference::Checksum),
+        (None, Some(expected)) if *expected != stored => Err(Difference::Checksum),
+        (None, None) => Ok(Proof::Unattested),
+        _ => Ok(Proof::Checksum),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use event_model::Catalogue;
+
+    use crate::redact::{HashKey, Options};
+
     use super::*;
+
+    fn redaction(digit: char) -> Redaction {
+        let key = HashKey::from_hex("k", &digit.to_string().repeat(64)).expect("a key");
+        Redaction::new(&Catalogue::bundled().expect("bundled"), key, Options::default())
+    }
+
+    #[test]
+    fn a_redacted_copy_is_proved_by_what_was_written() {
+        let marker = redacted_marker("b", &source(), &redaction('a'));
+        let output = Output {
+            size: 5,
+            crc64_nvme: "AAAAAAAAAAI=".into(),
+        };
+        let copy = |noted: Option<&Output>| DestinationObject {
+            etag: "\"x\"".into(),
+            size: 5,
+            crc64_nvme: Some("AAAAAAAAAAI=".into()),
+            marker: Some(marker.clone()),
+            output: noted.map(|output| note(output).1),
+        };
+        let other = Output {
+            size: 6,
+            ..output.clone()
+        };
+        for (noted, written, expected) in [
+            (Some(&output), None, Ok(Proof::Checksum)),
+            (Some(&output), Some(&output), Ok(Proof::Checksum)),
+            (None, Some(&output), Ok(Proof::Checksum)),
+            (None, None, Ok(Proof::Unattested)),
+            (Some(&other), None, Err(Difference::Checksum)),
+            (Some(&output), Some(&other), Err(Difference::Checksum)),
+            (None, Some(&other), Err(Difference::Checksum)),
+        ] {
+            let compared = compare_redacted(&marker, written, Some(&copy(noted)));
+            assert_eq!(compared, expected, "{noted:?} {written:?}");
+        }
+        assert_eq!(compare_redacted(&marker, None, None), Err(Difference::Missing));
+        let unchecked = DestinationObject {
+            crc64_nvme: None,
+            ..copy(None)
+        };
+        assert_eq!(
+            compare_redacted(&marker, None, Some(&unchecked)),
+            Err(Difference::Checksum)
+        );
+    }
+
+    #[test]
+    fn the_marker_of_a_redacted_copy_tells_nothing_of_the_source_and_everything_apart() {
+        let marker = redacted_marker("b", &source(), &redaction('a'));
+        assert!(
+            !marker.contains("abc") && !marker.contains("AAAAAAAAAAA"),
+            "{marker}"
+        );
+        let newer = SourceObject {
+            etag: "\"abd\"".into(),
+            ..source()
+        };
+        for other in [
+            redacted_marker("b", &newer, &redaction('a')),
+            redacted_marker("c", &source(), &redaction('a')),
+            redacted_marker("b", &source(), &redaction('b')),
+            Marker {
+                bucket: "b",
+                source: &source(),
+            }
+            .to_string(),
+        ] {
+            assert_ne!(marker, other);
+        }
+    }
 
     fn source() -> SourceObject {
         SourceObject {
@@ -92,6 +215,7 @@ mod tests {
             size: source.size,
             crc64_nvme: source.crc64_nvme.clone(),
             marker: Some(Marker { bucket: "b", source }.to_string()),
+            output: None,
         }
     }
 

@@ -50,9 +50,13 @@ fn complete_settings_become_two_sides_and_one_route() {
     assert_eq!(config.queue, Queue::Name("new-objects".into()));
     assert_eq!((config.limits.concurrency, config.limits.tries), (8, 3));
     let destination_key = "cn/logs/1".to_owned();
+    let treatment = crate::policy::Treatment::Verbatim;
     assert_eq!(
         config.routes.decide("logs/1"),
-        crate::policy::Decision::Copy { destination_key }
+        crate::policy::Decision::Copy {
+            destination_key,
+            treatment
+        }
     );
 }
 
@@ -64,11 +68,104 @@ fn from_the_european_side_to_china_nothing_starts() {
         text.contains("--route") && text.contains("from aws to aws-cn"),
         "{text}"
     );
-    let redacted = refusal(&[reversed.as_slice(), &["--route=events/=>events/:redacted"]].concat());
-    assert!(
-        redacted.contains("redacted routes are not supported"),
-        "{redacted}"
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    writeln!(file, "{}", "0b".repeat(32)).expect("written");
+    let key = format!("--hash-key-file={}", file.path().display());
+    let redacted = [
+        reversed.as_slice(),
+        &["--route=events/=>events/:redacted", "--memory-bytes=64MiB", &key],
+    ]
+    .concat();
+    assert!(validate(&redacted).is_ok_and(|config| config.redacted.is_some()));
+}
+
+#[test]
+fn a_redacted_route_needs_a_key_and_room_and_keeps_its_quarantine() {
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    writeln!(file, "{}", "0b".repeat(32)).expect("written");
+    let key = format!("--hash-key-file={}", file.path().display());
+    let complete = ["--route==>:redacted", "--memory-bytes=64MiB", &key];
+    let config = validate(&complete).expect("valid");
+    let redacted = config.redacted.expect("a redacted route");
+    assert_eq!(redacted.quarantine_bucket, "events-cn");
+    let own = crate::policy::Decision::Denied(crate::policy::Denial::Own);
+    assert_eq!(config.routes.decide("_quarantine/x"), own);
+    assert!(validate(&[]).expect("valid").redacted.is_none());
+
+    let elsewhere = validate(&[complete.as_slice(), &["--quarantine-bucket=kept"]].concat()).expect("valid");
+    assert_ne!(
+        elsewhere.routes.decide("_quarantine/x"),
+        own,
+        "that bucket notifies nobody here"
     );
+
+    for (changes, expected) in [
+        (vec![complete[0], complete[1]], "--hash-key-file"),
+        (
+            vec![complete[0], complete[1], "--hash-key-file=/nowhere"],
+            "--hash-key-file",
+        ),
+        (vec![complete[0], complete[2]], "--memory-bytes"),
+        (
+            [complete.as_slice(), &["--hash-key-name=K 1"]].concat(),
+            "--hash-key-name",
+        ),
+        (
+            [complete.as_slice(), &["--schemas-folder=/nowhere"]].concat(),
+            "--schemas-folder",
+        ),
+        (
+            [complete.as_slice(), &["--line-max-bytes=2MiB"]].concat(),
+            "--line-max-bytes",
+        ),
+        (
+            [complete.as_slice(), &["--quarantine-prefix="]].concat(),
+            "--quarantine-prefix",
+        ),
+        (
+            vec!["--route=_quarantine/a=>a:redacted", complete[1], complete[2]],
+            "--route",
+        ),
+    ] {
+        let text = refusal(&changes);
+        assert!(text.starts_with(&format!("{expected}:")), "{changes:?}: {text}");
+    }
+}
+
+#[test]
+fn a_ledger_has_a_side_and_keeps_what_can_be_guessed_on_the_source_s() {
+    let config = validate(&[
+        "--ledger-bucket=events-cn",
+        "--ledger-side=source",
+        "--ledger-instance=a",
+    ]);
+    let config = config.expect("valid");
+    assert_eq!(config.ledger.expect("a ledger").instance, "a");
+    let own = crate::policy::Decision::Denied(crate::policy::Denial::Own);
+    assert_eq!(config.routes.decide("_ledger/x"), own);
+    assert!(validate(&[]).expect("valid").ledger.is_none());
+    let both = ["--ledger-bucket=b", "--ledger-side=source"];
+    for (changes, expected) in [
+        (
+            vec!["--ledger-bucket=b", "--ledger-side=destination"],
+            "--hash-key-file",
+        ),
+        (
+            [both.as_slice(), &["--ledger-instance=a/b"]].concat(),
+            "--ledger-instance",
+        ),
+        (
+            [both.as_slice(), &["--ledger-prefix="]].concat(),
+            "--ledger-prefix",
+        ),
+        (
+            [both.as_slice(), &["--ledger-linger=6s"]].concat(),
+            "--ledger-linger",
+        ),
+    ] {
+        let text = refusal(&changes);
+        assert!(text.starts_with(&format!("{expected}:")), "{changes:?}: {text}");
+    }
 }
 
 #[test]

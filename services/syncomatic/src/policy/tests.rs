@@ -12,8 +12,15 @@ fn routes(texts: &[&str]) -> Result<Routes, InvalidRoute> {
 }
 
 fn copy_to(key: &str) -> Decision {
+    copied(key, Treatment::Verbatim)
+}
+
+fn copied(key: &str, treatment: Treatment) -> Decision {
     let destination_key = key.to_owned();
-    Decision::Copy { destination_key }
+    Decision::Copy {
+        destination_key,
+        treatment,
+    }
 }
 
 #[test]
@@ -58,10 +65,71 @@ fn a_verbatim_copy_stays_in_its_partition_or_leaves_china_for_aws() {
     }
     let refused = Routes::new(vec![route("logs/=>logs/:verbatim")], Aws, AwsCn).expect_err("into China");
     assert_eq!(refused, InvalidRoute::ForbiddenDirection { from: Aws, to: AwsCn });
+    for harmless in ["logs/:denied", "logs/=>logs/:redacted"] {
+        for from in all {
+            for to in all {
+                assert!(
+                    Routes::new(vec![route(harmless)], from, to).is_ok(),
+                    "{harmless} {from} {to}"
+                );
+            }
+        }
+    }
+    let mixed = vec![route("a/=>a/:redacted"), route("b/=>b/:verbatim")];
     assert!(
-        Routes::new(vec![route("logs/:denied")], Aws, AwsCn).is_ok(),
-        "denying is allowed in every direction"
+        Routes::new(mixed, Aws, AwsCn).is_err(),
+        "one verbatim route is enough"
     );
+}
+
+#[test]
+fn the_treatment_is_the_route_s_own() {
+    let table = routes(&["=>all/:redacted", "raw/=>raw/:verbatim"]).expect("valid");
+    assert_eq!(table.decide("a"), copied("all/a", Treatment::Redacted));
+    assert_eq!(table.decide("raw/a"), copied("raw/a", Treatment::Verbatim));
+    assert!(table.redact() && !routes(&["=>:verbatim"]).expect("valid").redact());
+    let (route, rest) = table.find("raw/a").expect("a route");
+    assert_eq!((route.to_string().as_str(), rest), ("raw/=>raw/:verbatim", "a"));
+}
+
+#[test]
+fn nothing_leaves_a_reserved_prefix() {
+    let table = routes(&["=>:redacted"])
+        .and_then(|table| table.reserve("_quarantine/"))
+        .expect("valid");
+    assert_eq!(table.decide("_quarantine/a"), Decision::Denied(Denial::Own));
+    assert_eq!(
+        table.decide("_quarantin"),
+        copied("_quarantin", Treatment::Redacted)
+    );
+    let below = routes(&["_quarantine/a/=>a/:verbatim"]).and_then(|table| table.reserve("_quarantine/"));
+    assert!(matches!(below, Err(InvalidRoute::Reserved(..))));
+    assert!(
+        routes(&["=>:redacted", "_quarantine/:denied"])
+            .and_then(|table| table.reserve("_quarantine/"))
+            .is_ok()
+    );
+}
+
+#[test]
+fn the_digest_stands_for_the_policy_and_not_for_how_it_is_written() {
+    let digest = |texts: &[&str], redaction| routes(texts).expect("valid").digest(redaction);
+    let one = digest(&["a=>a:verbatim", "b:denied"], "-");
+    assert_eq!(one, digest(&["b:denied", "a=>a:verbatim"], "-"));
+    assert_eq!(one.len(), 16);
+    for other in [
+        digest(&["a=>a:verbatim", "b:denied"], "0"),
+        digest(&["a=>a:redacted", "b:denied"], "-"),
+        digest(&["a=>a:verbatim"], "-"),
+    ] {
+        assert_ne!(one, other);
+    }
+    let inside = Routes::new(
+        vec![route("a=>a:verbatim"), route("b:denied")],
+        Partition::Aws,
+        Partition::Aws,
+    );
+    assert_ne!(one, inside.expect("valid").digest("-"));
 }
 
 #[test]
@@ -123,10 +191,15 @@ fn tables_that_contradict_themselves_are_refused() {
 
 #[test]
 fn only_routes_that_can_be_kept_are_read() {
-    assert_eq!(
-        "a/=>b/:redacted".parse::<Route>(),
-        Err(InvalidRoute::RedactedNotSupported("a/=>b/:redacted".into()))
-    );
+    for text in [
+        "a/=>b/:redacted",
+        "=>:verbatim",
+        "a:b=>c:d:verbatim",
+        "a:denied",
+        ":denied",
+    ] {
+        assert_eq!(route(text).to_string(), text);
+    }
     for text in [
         "",
         "a",
@@ -150,7 +223,7 @@ proptest! {
     ) {
         let declared = prefixes.iter().map(|(source, destination)| route(&format!("{source}=>{destination}:verbatim")));
         if let Ok(table) = Routes::new(declared.collect(), Partition::AwsCn, Partition::Aws)
-            && let (Decision::Copy { destination_key: a }, Decision::Copy { destination_key: b }) =
+            && let (Decision::Copy { destination_key: a, .. }, Decision::Copy { destination_key: b, .. }) =
                 (table.decide(&one), table.decide(&two))
         {
             prop_assert_eq!(a == b, one == two);

@@ -173,6 +173,8 @@ impl World {
             queue: Queue::Name(QUEUE.to_owned()),
             dead_letter_queue: None,
             routes,
+            redacted: None,
+            ledger: None,
             limits: Limits {
                 visibility_timeout: Duration::from_secs(30),
                 progress_deadline: Duration::from_secs(20),

@@ -6,6 +6,8 @@ mod copying;
 mod drain;
 mod failures;
 mod harness;
+mod ledger;
 mod messages;
 mod privacy;
 mod program;
+mod redaction;

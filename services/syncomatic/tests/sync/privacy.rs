@@ -7,7 +7,10 @@ use local_cloud::Rule;
 use sha2::{Digest, Sha256};
 use tracing_subscriber::EnvFilter;
 
+use syncomatic::redact::OnCanary;
+
 use crate::harness::{SOURCE_BUCKET, World, message, record, until};
+use crate::redaction::redacted;
 
 /// What was logged.
 #[derive(Clone, Default)]
@@ -45,7 +48,8 @@ async fn keys_and_messages_appear_nowhere() {
     tracing::subscriber::set_global_default(subscriber.finish()).expect("no other test installs one");
 
     let world = World::new().await;
-    let mut config = world.config_with_routes(&["in/=>in/:verbatim"]);
+    let mut config = world.config_with_routes(&["in/=>in/:verbatim", "red/=>red/:redacted"]);
+    config.redacted = Some(redacted(OnCanary::Quarantine));
     config.limits.tries = 2;
     let service = world.run(config);
     service.until_ready().await;
@@ -53,6 +57,20 @@ async fn keys_and_messages_appear_nowhere() {
     until("copied", async || service.records("copied") == 1).await;
     world.put_source("out/jane.doe@example.org", "x").await;
     until("denied", async || service.records("denied_no_route") == 1).await;
+    let event =
+        |track| format!(r#"{{"eventtype":"play","schemaversion":"1-0-0","track":"{track}","x":"jane"}}"#);
+    let (kept, canary) = (event("x"), event("jane.doe@example.org"));
+    world
+        .put_source("red/a", format!("{kept}\n{canary}\njane.doe@example.org\n"))
+        .await;
+    until("redacted", async || service.records("copied") == 2).await;
+    assert_eq!(service.metric("syncomatic_canary_lines_total", Some("email")), 1);
+    assert_eq!(
+        service.metric("syncomatic_quarantined_lines_total", Some("canary")),
+        1
+    );
+    world.put_source("red/jane.doe@example.org", kept).await;
+    until("denied", async || service.records("denied_personal_key") == 1).await;
     world.send("jane.doe@example.org").await;
     world
         .send(&message(&[record(SOURCE_BUCKET, "jane.doe@example.org%zz")]))
