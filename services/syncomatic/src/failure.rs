@@ -97,8 +97,13 @@ pub(crate) enum CopyFailure {
     MetadataTooLarge(usize),
     #[error("the source object is archived and has to be restored first")]
     Archived,
-    #[error("it cannot be redacted: {0}")]
-    Unredactable(#[from] Fault),
+    #[error("it cannot be redacted: {fault}")]
+    Unredactable {
+        #[source]
+        fault: Fault,
+        /// The bytes were those that the source stores, not falsified on their way.
+        proved: bool,
+    },
     #[error("the quarantine holds another object where this one's lines belong")]
     QuarantineTaken,
 }
@@ -127,8 +132,9 @@ impl CopyFailure {
             Self::TooLarge(_)
             | Self::MetadataTooLarge(_)
             | Self::Archived
-            | Self::Unredactable(_)
+            | Self::Unredactable { proved: true, .. }
             | Self::QuarantineTaken => Remedy::Reject,
+            Self::Unredactable { proved: false, .. } => Remedy::Leave,
             Self::Call(call) => match call.failure {
                 // NotFound is the bucket: of an object, `converge` makes a decision and no failure.
                 Failure::Denied | Failure::NotFound => Remedy::Pause,
@@ -160,7 +166,7 @@ impl CopyFailure {
             Self::TooLarge(_) => "too_large",
             Self::MetadataTooLarge(_) => "metadata_too_large",
             Self::Archived => "archived",
-            Self::Unredactable(_) => "unredactable",
+            Self::Unredactable { .. } => "unredactable",
             Self::QuarantineTaken => "quarantine_taken",
         }
     }

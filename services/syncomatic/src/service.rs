@@ -125,20 +125,20 @@ pub async fn run(
         metrics,
         shutdown: runtime.shutdown,
     });
-    let work = async move {
+    let work = Box::pin(async move {
         let polled = poll
             .run(|message, give_up| sync.clone().handle(message, give_up))
             .await;
         // The last way to the ledger ends here, and with it the chain.
         drop(sync);
         polled
-    };
-    let record = async {
+    });
+    let record = Box::pin(async {
         match writer {
             Some(writer) => writer.run().await,
             None => Ok(()),
         }
-    };
+    });
     let (polled, recorded) = tokio::join!(work, record);
     polled?;
     recorded?;

@@ -56,9 +56,12 @@ pub(crate) struct Attributes {
     pub(crate) content_encoding: Option<String>,
     pub(crate) metadata: HashMap<String, String>,
     pub(crate) tagging: Option<String>,
-    /// A metadata entry that says what was written, where that is known before it is written.
-    pub(crate) note: Option<fn(&Output) -> (String, String)>,
+    /// Says what was written, where that is known before it is written.
+    pub(crate) note: Option<Note>,
 }
+
+/// A metadata entry, its name and its value.
+pub(crate) type Note = fn(&Output) -> (String, String);
 
 /// An object being written.
 pub(crate) struct Upload<'a> {

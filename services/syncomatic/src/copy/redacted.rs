@@ -81,7 +81,9 @@ impl Copier {
             ..Attributes::default()
         };
         let mut quarantined = Upload::new(quarantine, quarantined, progress, open);
-        let tally = redact(redaction, reader, &mut copy, &mut quarantined).await?;
+        let redacted = redact(redaction, reader, &mut copy, &mut quarantined).await?;
+        let proved = crc64_nvme.is_some();
+        let tally = redacted.map_err(|fault| CopyFailure::Unredactable { fault, proved })?;
         if tally.lines_quarantined() > 0 {
             finish_quarantine(quarantined, quarantine).await?;
         }
@@ -130,7 +132,7 @@ async fn redact(
     mut reader: ProvedReader<'_>,
     copy: &mut Upload<'_>,
     quarantine: &mut Upload<'_>,
-) -> Result<Tally, CopyFailure> {
+) -> Result<Result<Tally, Fault>, CopyFailure> {
     let mut transform = redaction.transform();
     // What cannot be read may have been falsified on its way: the end of the stream tells.
     let mut fault: Option<Fault> = None;
@@ -152,13 +154,13 @@ async fn redact(
             }
         }
     }
-    if let Some(fault) = fault {
-        return Err(fault.into());
-    }
-    let tally = transform.finish()?;
+    let finished = match fault {
+        Some(fault) => Err(fault),
+        None => transform.finish(),
+    };
     copy.write(&transform.take_output()).await?;
     quarantine.write(&transform.take_quarantine()).await?;
-    Ok(tally)
+    Ok(finished)
 }
 
 /// An object of the same source object and policy is there already: it must be this very one.

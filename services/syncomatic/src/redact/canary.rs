@@ -307,9 +307,8 @@ fn is_chinese_id(text: &str) -> bool {
     let digits = text.bytes().zip(WEIGHTS);
     let sum: u32 = digits.map(|(byte, weight)| u32::from(byte - b'0') * weight).sum();
     let check = CHECKS[(sum % 11) as usize];
-    text.bytes()
-        .nth(17)
-        .is_some_and(|byte| byte.to_ascii_uppercase() == check)
+    let last = text.as_bytes().get(17);
+    last.is_some_and(|byte| byte.to_ascii_uppercase() == check)
 }
 
 /// The number's length is one that its issuer uses, and the Luhn sum is right.
