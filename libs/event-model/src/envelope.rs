@@ -49,8 +49,8 @@ pub fn server_set_pii(name: &str) -> Option<Pii> {
         field::PARTNERID | field::CLIENTID => Some(Pii::Keep),
         // As coarse as a place can be.
         field::COUNTRYCODE => Some(Pii::Keep),
-        // Says when something happened, and by itself to nobody.
-        field::RECEIVEDTIME => Some(Pii::Keep),
+        // They say when something happened, and by themselves to nobody.
+        field::RECEIVEDTIME | field::CORRECTEDTIME => Some(Pii::Keep),
         _ => None,
     }
 }

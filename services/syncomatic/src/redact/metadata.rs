@@ -8,13 +8,15 @@ use super::Redaction;
 use super::canary::Content;
 
 /// What hoard writes on its objects and what is still true of a redacted copy: the stream, the shard and
-/// the records that it was made of. Counts and checksums of the source's lines are not.
-const ARCHIVE_METADATA: [&str; 8] = [
+/// the records of the whole cut. Counts and checksums of the source object's own lines are not.
+const ARCHIVE_METADATA: [&str; 10] = [
     "stream",
     "shard",
+    "content",
     "after-sequence-number",
     "first-sequence-number",
     "last-sequence-number",
+    "cut-records",
     "cut-objects",
     "first-arrival",
     "last-arrival",
