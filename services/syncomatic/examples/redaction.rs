@@ -27,6 +27,8 @@ use syncomatic::{Destination, RedactedRoutes, Source};
 /// Lines of one object: about what hoard puts into one.
 const LINES: usize = 100_000;
 const OBJECTS: usize = 8;
+const CN: &str = "events-cn";
+const EU: &str = "events-eu";
 const MIB: f64 = 1024.0 * 1024.0;
 
 fn main() {
@@ -166,10 +168,7 @@ async fn copy(action: &str, object: &[u8]) -> (Duration, Duration) {
     let destination = Destination {
         s3: aws_clients::s3(&destination),
     };
-    for (s3, bucket, region) in [
-        (&source.s3, "cn", "cn-north-1"),
-        (&destination.s3, "eu", "eu-west-1"),
-    ] {
+    for (s3, bucket, region) in [(&source.s3, CN, "cn-north-1"), (&destination.s3, EU, "eu-west-1")] {
         let location =
             CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region));
         let create = s3
@@ -187,14 +186,14 @@ async fn copy(action: &str, object: &[u8]) -> (Duration, Duration) {
         .expect("a queue");
     let url = queue.queue_url.expect("its URL");
     for number in 0..OBJECTS {
-        let put = source.s3.put_object().bucket("cn").key(format!("{number}.gz"));
+        let put = source.s3.put_object().bucket(CN).key(format!("{number}.gz"));
         let put = put
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(object.to_vec().into());
         put.send().await.expect("stored");
         let record = json!({"eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "cn-north-1",
             "eventTime": "2026-03-01T12:00:00.000Z", "eventName": "ObjectCreated:Put",
-            "s3": {"bucket": {"name": "cn"}, "object": {"key": format!("{number}.gz"), "sequencer": "00"}}});
+            "s3": {"bucket": {"name": CN}, "object": {"key": format!("{number}.gz"), "sequencer": "00"}}});
         let body = json!({"Records": [record]}).to_string();
         source
             .sqs
@@ -206,8 +205,8 @@ async fn copy(action: &str, object: &[u8]) -> (Duration, Duration) {
             .expect("sent");
     }
     let sides = (
-        Side::new("cn", endpoint(&china)).expect("a region"),
-        Side::new("eu", endpoint(&europe)).expect("a region"),
+        Side::new(CN, endpoint(&china)).expect("a region"),
+        Side::new(EU, endpoint(&europe)).expect("a region"),
     );
     let route: Route = format!("=>:{action}").parse().expect("a route");
     let config = Config {
@@ -218,7 +217,7 @@ async fn copy(action: &str, object: &[u8]) -> (Duration, Duration) {
         dead_letter_queue: None,
         redacted: Some(RedactedRoutes {
             redaction: redaction(),
-            quarantine_bucket: "cn".to_owned(),
+            quarantine_bucket: CN.to_owned(),
             quarantine_prefix: "_quarantine/".to_owned(),
         }),
         ledger: None,
