@@ -1,9 +1,11 @@
 //! What all shards of one archive share.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use aws_sdk_kinesis::Client;
 use service_runtime::Shutdown;
+use tokio::sync::watch;
 
 use crate::budget::Budget;
 use crate::buffer::{Buffer, Form};
@@ -34,6 +36,8 @@ pub struct Archive {
     pub shutdown: Shutdown,
     /// What is shown.
     pub metrics: Metrics,
+    /// Tells the second delivery which shards are ours to deliver, if there is one.
+    pub to_deliver: watch::Sender<HashSet<ShardId>>,
 }
 
 impl Archive {

@@ -12,6 +12,7 @@ use service_runtime::units::{parse_bytes, parse_duration};
 use crate::budget::READ_ALLOWANCE;
 use crate::cut::Limits;
 use crate::day_marker::DayMarker;
+use crate::elasticsearch::{Elasticsearch, ElasticsearchSettings};
 use crate::encode::Compression;
 use crate::layout::Layout;
 use crate::period::{Unit, Zone};
@@ -138,6 +139,10 @@ pub struct Settings {
     #[arg(long, default_value = "256MiB", value_parser = parse_bytes, help_heading = "Cuts")]
     pub memory_budget: u64,
 
+    /// A second delivery.
+    #[command(flatten)]
+    pub elasticsearch: ElasticsearchSettings,
+
     /// What every program has.
     #[command(flatten)]
     pub runtime: RuntimeSettings,
@@ -197,6 +202,8 @@ pub struct Config {
     pub pace: Pace,
     /// How often shards are listed.
     pub discovery_interval: Duration,
+    /// A second delivery.
+    pub elasticsearch: Option<Elasticsearch>,
 }
 
 impl settings::Settings for Settings {
@@ -236,6 +243,7 @@ impl settings::Settings for Settings {
                 idle: self.idle_poll_interval,
             },
             discovery_interval: self.discovery_interval,
+            elasticsearch: self.elasticsearch.validate()?,
         })
     }
 }

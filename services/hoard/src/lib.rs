@@ -21,6 +21,7 @@
 //! | [`day_marker`], [`served_at`] | `_SUCCESS` for days that are complete, by Kinesis' clock |
 //! | [`budget`] | one memory budget for all shards |
 //! | [`command`] | what the program does beside the service |
+//! | [`elasticsearch`] | a second delivery, apart from the archive in everything |
 //! | [`verify`] | proves from the bucket that days of the archive are whole |
 //!
 //! There is no database: what S3 and Kinesis cannot give back is not kept.
@@ -34,6 +35,7 @@ pub mod commit;
 pub mod config;
 pub mod cut;
 pub mod day_marker;
+pub mod elasticsearch;
 pub mod encode;
 pub mod error;
 pub mod error_line;

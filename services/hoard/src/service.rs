@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use aws_sdk_kinesis::Client as KinesisClient;
 use aws_sdk_s3::Client as S3Client;
+use prometheus::Registry;
 use service_runtime::tasks::{TaskFailure, Tasks};
 use service_runtime::{Latch, Runtime, Shutdown};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::archive::Archive;
@@ -15,6 +17,8 @@ use crate::budget::Budget;
 use crate::commit::Committer;
 use crate::config::Config;
 use crate::day_marker;
+use crate::elasticsearch::deliver::Delivery;
+use crate::elasticsearch::supervise::{Assigned, beside};
 use crate::error::{Error, Stopped};
 use crate::metrics::{Metrics, ShardCounts, Step};
 use crate::pipeline::archive_shard;
@@ -47,14 +51,32 @@ pub fn run(
             archive = prepare(config, kinesis, s3, shutdown.clone(), metrics, &bucket_ready) => Arc::new(archive?),
             () = shutdown.requested() => return Ok(()),
         };
+        let delivery = second_delivery(&archive, &runtime.registry)?;
         let mut supervisor = Supervisor::new(Arc::clone(&archive));
-        tokio::select! {
-            () = day_marker::keep(&archive) => {}
-            outcome = supervisor.archive_stream(&stream_ready) => outcome?,
-            () = shutdown.requested() => {}
-        }
-        supervisor.drain().await
+        let archiving = async {
+            tokio::select! {
+                () = day_marker::keep(&archive) => {}
+                outcome = supervisor.archive_stream(&stream_ready) => outcome?,
+                () = shutdown.requested() => {}
+            }
+            supervisor.drain().await
+        };
+        beside(archiving, delivery, &shutdown).await
     }
+}
+
+/// The delivery to Elasticsearch, where one is set.
+fn second_delivery(
+    archive: &Archive,
+    registry: &Registry,
+) -> Result<Option<(Arc<Delivery>, Assigned)>, prometheus::Error> {
+    let Some(settings) = archive.config.elasticsearch.clone() else {
+        return Ok(None);
+    };
+    let (kinesis, store) = (archive.kinesis.clone(), archive.committer.store.clone());
+    let stream = &archive.config.stream;
+    let delivery = Delivery::new(settings, kinesis, stream, archive.origin, store, registry)?;
+    Ok(Some((Arc::new(delivery), archive.to_deliver.subscribe())))
 }
 
 /// Nothing is read before the bucket has shown that it refuses what it must refuse.
@@ -93,6 +115,7 @@ async fn prepare(
         owner,
         shutdown,
         metrics,
+        to_deliver: watch::Sender::default(),
     })
 }
 
@@ -177,6 +200,9 @@ impl Supervisor {
     fn start_eligible(&mut self) {
         let sets = [&self.running, &self.ended, &self.lost, &self.failed];
         let known: HashSet<ShardId> = sets.into_iter().flatten().cloned().collect();
+        let to_deliver = self.listed.iter().map(|shard| &shard.id);
+        let to_deliver = to_deliver.filter(|shard| !self.lost.contains(*shard)).cloned();
+        self.archive.to_deliver.send_replace(to_deliver.collect());
         for shard in shards::eligible(&self.listed, &known, &self.ended) {
             self.tasks.spawn(
                 shard.as_str(),

@@ -4,11 +4,13 @@
 mod crashes;
 mod cuts;
 mod day_marker;
+mod elasticsearch;
 mod end_to_end;
 mod prefixes;
 mod reading;
 mod refusals;
 mod resharding;
+mod search;
 mod verify;
 mod world;
 mod zombies;

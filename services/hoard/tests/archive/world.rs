@@ -132,6 +132,7 @@ impl World {
                 idle: Duration::from_millis(20),
             },
             discovery_interval: Duration::from_millis(100),
+            elasticsearch: None,
         }
     }
 
