@@ -5,6 +5,7 @@
 //! exit code is 0 where all is well, 1 where the archive is not as it should be, 64 where the arguments
 //! are wrong and 69 where bucket or stream could not be read.
 
+mod replay;
 mod verify;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let first = arguments.next()?;
     match first.to_str()? {
         "verify" => Some(settled::<verify::Verify>(arguments, verify::run)),
+        "replay" => Some(settled::<replay::Replay>(arguments, replay::run)),
         _ => None,
     }
 }

@@ -22,6 +22,7 @@
 //! | [`budget`] | one memory budget for all shards |
 //! | [`command`] | what the program does beside the service |
 //! | [`elasticsearch`] | a second delivery, apart from the archive in everything |
+//! | [`replay`] | rebuilds what is missing out of the stream |
 //! | [`verify`] | proves from the bucket that days of the archive are whole |
 //!
 //! There is no database: what S3 and Kinesis cannot give back is not kept.
@@ -50,6 +51,7 @@ pub mod prefix;
 pub mod read;
 pub mod record;
 pub mod recover;
+pub mod replay;
 pub mod retry;
 pub mod sequence;
 pub mod served_at;

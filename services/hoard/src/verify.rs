@@ -24,10 +24,13 @@ pub mod report;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use service_runtime::Shutdown;
 use service_runtime::tasks::{TaskFailure, Tasks};
 
+use crate::config::Config;
 use crate::sequence::{SequenceNumber, ShardId};
 use crate::state::ShardState;
 use bucket::{Bucket, Unreadable};
@@ -64,6 +67,28 @@ pub struct Plan {
     pub is_quick: bool,
     /// How many objects are read at a time.
     pub concurrency: usize,
+}
+
+impl Plan {
+    /// These days of the archive that `config` writes, content and all.
+    pub fn new(config: &Config, from: Date, to: Date) -> Self {
+        Self {
+            folders: Folders::new(config),
+            state_folder: format!("{}{}/", config.state_prefix, config.stream),
+            bucket: config.bucket.clone(),
+            stream: config.stream.clone(),
+            from,
+            to,
+            today: shifted(today(), 1).unwrap_or(Date::MAX),
+            is_quick: false,
+            concurrency: 16,
+        }
+    }
+}
+
+/// Today, UTC.
+pub fn today() -> Date {
+    Timestamp::now().to_zoned_datetime(TimeZone::UTC).date()
 }
 
 /// Why nothing can be said.

@@ -117,5 +117,6 @@ fn config(compression: Compression) -> Config {
             idle: Duration::from_secs(1),
         },
         discovery_interval: Duration::from_secs(30),
+        elasticsearch: None,
     }
 }

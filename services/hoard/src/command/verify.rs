@@ -1,13 +1,13 @@
 //! `hoard verify …`: which days, and how the result is shown.
 
 use clap::Parser;
+use jiff::ToSpan;
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use service_runtime::settings::{InvalidSetting, RuntimeSettings};
 
 use super::{Failed, print};
 use crate::config::Settings;
-use crate::verify::{self, Plan, folders::Folders, progress::Progress};
+use crate::verify::{self, Plan, progress::Progress};
 
 /// Proves from the bucket that days of the archive are whole: per shard, cuts touch end to end up to
 /// the checkpoint; per object, lines, size, CRC-64/NVME, line ends and day are those announced.
@@ -73,15 +73,9 @@ impl service_runtime::settings::Settings for Verify {
         let config = self.service.validate()?;
         Ok(Asked {
             plan: Plan {
-                folders: Folders::new(&config),
-                state_folder: format!("{}{}/", config.state_prefix, config.stream),
-                bucket: config.bucket,
-                stream: config.stream,
-                from,
-                to,
-                today: today().saturating_add(1.day()),
                 is_quick: self.quick,
                 concurrency: self.concurrency.into(),
+                ..Plan::new(&config, from, to)
             },
             json: self.json,
             progress: self.progress,
@@ -106,14 +100,11 @@ pub(super) async fn run(asked: Asked) -> Result<bool, Failed> {
     Ok(report.whole)
 }
 
-fn today() -> Date {
-    Timestamp::now().to_zoned_datetime(TimeZone::UTC).date()
-}
-
-fn parse_day(text: &str) -> Result<Date, String> {
+/// A day as people write it.
+pub(super) fn parse_day(text: &str) -> Result<Date, String> {
     match text {
-        "today" => Ok(today()),
-        "yesterday" => Ok(today().saturating_sub(1.day())),
+        "today" => Ok(verify::today()),
+        "yesterday" => Ok(verify::today().saturating_sub(1.day())),
         _ => text
             .parse()
             .map_err(|_| "write a day such as 2026-01-31, or today or yesterday".to_owned()),

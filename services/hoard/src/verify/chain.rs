@@ -87,6 +87,8 @@ pub enum Broken {
         key: String,
         /// Exclusive start of the cut.
         after: Option<SequenceNumber>,
+        /// Its first record.
+        first: SequenceNumber,
         /// Its last record, inclusive.
         last: SequenceNumber,
         /// How many objects are there.
@@ -224,6 +226,7 @@ fn group<'a>(entries: &'a [Entry], broken: &mut Vec<Broken>) -> Vec<Cut<'a>> {
             broken.push(Broken::Incomplete {
                 key: entry.key.clone(),
                 after: entry.after.clone(),
+                first: entry.first.clone(),
                 last: entry.last.clone(),
                 found: *found,
                 expected: entry.cut_objects,

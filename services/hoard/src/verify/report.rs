@@ -300,11 +300,12 @@ impl ShardReport {
                 let day = |day: &Option<Date>| day.map_or("now".to_owned(), |day| day.to_string());
                 let days = format!("{} and {}", day(from), day(to));
                 writeln!(f, "  GAP after {} up to {last}, between {days}", start_or(after))?;
-                self.write_replay(f, after, last)
+                self.write_replay(f, after, None, last)
             }
             Broken::Incomplete {
                 key,
                 after,
+                first,
                 last,
                 found,
                 expected,
@@ -313,7 +314,7 @@ impl ShardReport {
                     f,
                     "  INCOMPLETE {found} of {expected} objects of the cut of {key}"
                 )?;
-                self.write_replay(f, after, last)
+                self.write_replay(f, after, Some(first), last)
             }
             Broken::Overlap { key, other } => writeln!(f, "  OVERLAP {key} and {other}"),
             Broken::Restart { key, other } => {
@@ -329,12 +330,14 @@ impl ShardReport {
         &self,
         f: &mut Formatter<'_>,
         after: &Option<SequenceNumber>,
+        first: Option<&SequenceNumber>,
         last: &SequenceNumber,
     ) -> std::fmt::Result {
         let (shard, after) = (&self.shard, start_or(after));
+        let first = first.map(|first| format!(" --first {first}")).unwrap_or_default();
         writeln!(
             f,
-            "      hoard replay --shard {shard} --after {after} --last {last}"
+            "      hoard replay --shard {shard} --after {after}{first} --last {last}"
         )
     }
 }

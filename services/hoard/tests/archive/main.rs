@@ -9,6 +9,7 @@ mod end_to_end;
 mod prefixes;
 mod reading;
 mod refusals;
+mod replay;
 mod resharding;
 mod search;
 mod verify;
