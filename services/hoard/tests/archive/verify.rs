@@ -166,7 +166,7 @@ async fn content_and_metadata_that_do_not_agree_are_named() {
     let original = take_away(&world, &key).await;
     type Change = fn(&mut Vec<u8>, &mut std::collections::HashMap<String, String>);
     type Expected = fn(&Problem) -> bool;
-    let cases: [(&str, Change, Expected); 8] = [
+    let cases: [(&str, Change, Expected); 9] = [
         (
             "a byte flipped",
             |body, _| {
@@ -199,6 +199,16 @@ async fn content_and_metadata_that_do_not_agree_are_named() {
                     Problem::LineEnds | Problem::Bytes { .. } | Problem::Crc { .. } | Problem::Lines { .. }
                 )
             },
+        ),
+        (
+            "a letter changed, everything else right",
+            |body, _| {
+                let mut text = String::new();
+                let mut decoder = flate2::read::MultiGzDecoder::new(&body[..]);
+                std::io::Read::read_to_string(&mut decoder, &mut text).expect("gzip");
+                *body = gzip(text.replacen("play", "clay", 1).as_bytes());
+            },
+            |problem| matches!(problem, Problem::Crc { .. }),
         ),
         (
             "a number changed",
