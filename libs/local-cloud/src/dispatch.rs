@@ -178,28 +178,67 @@ fn dated(services: &Services, mut response: Response<Body>) -> Response<Body> {
 fn after(response: Response<Body>, outcome: Option<&Outcome>) -> Result<Response<Body>, CutOff> {
     match outcome {
         Some(Outcome::LoseAnswer) => Err(CutOff),
-        Some(Outcome::CutOffAnswerAfter { bytes }) => Ok(response.map(|body| cut_off_after(body, *bytes))),
+        Some(Outcome::CutOffAnswerAfter { bytes }) => {
+            Ok(response.map(|body| end_after(body, *bytes, End::CutOff)))
+        }
+        Some(Outcome::StallAnswerAfter { bytes }) => {
+            Ok(response.map(|body| end_after(body, *bytes, End::Stall)))
+        }
+        Some(Outcome::FalsifyAnswer { byte }) => Ok(response.map(|body| falsify(body, *byte))),
         _ => Ok(response),
     }
 }
 
-/// The first `bytes` of a body, then an error, which makes the connection end.
-fn cut_off_after(body: Body, bytes: u64) -> Body {
+/// How an answer ends before its time.
+#[derive(Clone, Copy)]
+enum End {
+    CutOff,
+    Stall,
+}
+
+/// The first `bytes` of a body, then an error, which makes the connection end, or nothing any more.
+fn end_after(body: Body, bytes: u64, end: End) -> Body {
     let left = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let frames = futures::stream::unfold((BodyStream::new(body), left), |(mut frames, left)| async move {
-        if left == 0 {
-            tokio::time::sleep(CUT_OFF_FLUSH).await;
-            return Some((Err(Box::from(CutOff)), (frames, 0)));
-        }
-        let frame = match frames.next().await? {
-            Ok(frame) => frame,
-            Err(error) => return Some((Err(error), (frames, left))),
-        };
-        let frame = frame.map_data(|mut data: Bytes| data.split_to(data.len().min(left)));
-        let sent = frame.data_ref().map_or(0, Bytes::len);
-        Some((Ok(frame), (frames, left - sent)))
-    });
+    let frames = futures::stream::unfold(
+        (BodyStream::new(body), left),
+        move |(mut frames, left)| async move {
+            if left == 0 {
+                match end {
+                    End::CutOff => tokio::time::sleep(CUT_OFF_FLUSH).await,
+                    End::Stall => std::future::pending().await,
+                }
+                return Some((Err(Box::from(CutOff)), (frames, 0)));
+            }
+            let frame = match frames.next().await? {
+                Ok(frame) => frame,
+                Err(error) => return Some((Err(error), (frames, left))),
+            };
+            let frame = frame.map_data(|mut data: Bytes| data.split_to(data.len().min(left)));
+            let sent = frame.data_ref().map_or(0, Bytes::len);
+            Some((Ok(frame), (frames, left - sent)))
+        },
+    );
     StreamBody::new(frames).boxed_unsync()
+}
+
+/// The body with one bit of one byte changed.
+fn falsify(body: Body, byte: u64) -> Body {
+    let mut before = 0;
+    let falsified = body.map_frame(move |frame| {
+        frame.map_data(|data: Bytes| {
+            let at = byte.checked_sub(before).and_then(|at| usize::try_from(at).ok());
+            before += data.len() as u64;
+            match at {
+                Some(at) if at < data.len() => {
+                    let mut changed = data.to_vec();
+                    changed[at] ^= 1;
+                    changed.into()
+                }
+                _ => data,
+            }
+        })
+    });
+    falsified.boxed_unsync()
 }
 
 fn unsigned(parts: &Parts) -> Response<Body> {

@@ -60,6 +60,16 @@ pub enum Action {
         /// Bytes that are still sent.
         bytes: u64,
     },
+    /// Executes the call and changes one bit of this byte of the answer's body, counted from 0.
+    FalsifyAnswer {
+        /// Which byte; an answer that is shorter stays as it is.
+        byte: u64,
+    },
+    /// Executes the call, sends so many bytes of the answer's body, and then nothing for ever.
+    StallAnswerAfter {
+        /// Bytes that are still sent.
+        bytes: u64,
+    },
     /// Executes the call and drops the connection without an answer.
     LoseAnswer,
     /// `PutRecords`: this share of the entries fails with `ProvisionedThroughputExceededException`.
@@ -141,6 +151,16 @@ impl Rule {
     /// See [`Action::CutOffAnswerAfter`].
     pub fn cut_off_answer_after(self, bytes: u64) -> Self {
         self.then(Action::CutOffAnswerAfter { bytes })
+    }
+
+    /// See [`Action::FalsifyAnswer`].
+    pub fn falsify_answer(self, byte: u64) -> Self {
+        self.then(Action::FalsifyAnswer { byte })
+    }
+
+    /// See [`Action::StallAnswerAfter`].
+    pub fn stall_answer_after(self, bytes: u64) -> Self {
+        self.then(Action::StallAnswerAfter { bytes })
     }
 
     /// See [`Action::LoseAnswer`].
@@ -384,6 +404,8 @@ pub(crate) enum Outcome {
     Throttle,
     CutOff,
     CutOffAnswerAfter { bytes: u64 },
+    FalsifyAnswer { byte: u64 },
+    StallAnswerAfter { bytes: u64 },
     LoseAnswer,
     ThrottleRecords { fraction: f64 },
 }
@@ -399,6 +421,8 @@ impl Outcome {
             Action::Throttle => Self::Throttle,
             Action::CutOff => Self::CutOff,
             Action::CutOffAnswerAfter { bytes } => Self::CutOffAnswerAfter { bytes: *bytes },
+            Action::FalsifyAnswer { byte } => Self::FalsifyAnswer { byte: *byte },
+            Action::StallAnswerAfter { bytes } => Self::StallAnswerAfter { bytes: *bytes },
             Action::LoseAnswer => Self::LoseAnswer,
             Action::ThrottleRecords { fraction } => Self::ThrottleRecords { fraction: *fraction },
         })

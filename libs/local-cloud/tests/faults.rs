@@ -223,6 +223,37 @@ async fn lose_answer_executes_the_call() {
 }
 
 #[tokio::test]
+async fn falsify_answer_changes_one_bit_of_one_byte() {
+    let client = start().await;
+    client.put("whole").send().await.expect("stored");
+    let faults = client.cloud.faults();
+    faults.inject(Rule::on("s3:GetObject").times(1).falsify_answer(3));
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let get = client.s3.get_object().bucket(BUCKET).key("whole").send().await;
+        let body = get.expect("an answer").body.collect().await.expect("a body");
+        answers.push(body.to_vec());
+    }
+    assert_eq!(answers, [b"0122456789".to_vec(), b"0123456789".to_vec()]);
+}
+
+#[tokio::test]
+async fn stall_answer_after_sends_so_many_bytes_and_no_end() {
+    let client = start().await;
+    client.put("whole").send().await.expect("stored");
+    let faults = client.cloud.faults();
+    faults.inject(Rule::on("s3:GetObject").times(1).stall_answer_after(4));
+    let get = client.s3.get_object().bucket(BUCKET).key("whole").send().await;
+    let mut body = get.expect("an answer").body;
+    assert_eq!(
+        body.next().await.expect("bytes").expect("no error").as_ref(),
+        b"0123"
+    );
+    let more = tokio::time::timeout(Duration::from_millis(300), body.next()).await;
+    more.expect_err("nothing comes any more");
+}
+
+#[tokio::test]
 async fn cut_off_answer_after_sends_so_many_bytes() {
     let client = start().await;
     client.put("key").send().await.expect("stored");

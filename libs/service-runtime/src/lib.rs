@@ -10,6 +10,7 @@
 //! | [`admin`] | `/livez`, `/readyz`, `/metrics` |
 //! | [`logs`] | JSON lines on a pipe, text on a terminal |
 //! | [`backoff`] | jittered, capped exponential delays |
+//! | [`concurrency`] | how many calls may be out, by how they end |
 //! | [`units`] | durations and sizes as people write them |
 //!
 //! A service's library takes a [`Runtime`], so that a test or another program can run several
@@ -18,6 +19,7 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod concurrency;
 pub mod logs;
 pub mod program;
 pub mod readiness;

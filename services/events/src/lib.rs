@@ -21,7 +21,6 @@ mod batch;
 mod bucket;
 mod clock;
 pub mod command;
-mod concurrency;
 mod config;
 pub mod country;
 pub mod credentials;

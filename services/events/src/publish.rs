@@ -1,7 +1,7 @@
 //! Keeps PutRecords calls going, several at a time, while there are records to send.
 //!
 //! It acts and does not decide: [`crate::batch`] says what goes out and what waits,
-//! [`crate::concurrency`] how many calls may be out, [`crate::put`] what became of a call. What Kinesis
+//! [`service_runtime::concurrency`] how many calls may be out, [`crate::put`] what became of a call. What Kinesis
 //! did not take in time goes through [`crate::spooling`] to disk and comes back from there.
 //!
 //! A drain sends at once what clients wait for; what fails past its time to live goes to the spool.
@@ -9,6 +9,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use service_runtime::concurrency::Concurrency;
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
@@ -19,7 +20,6 @@ use crate::{
     aggregate::Packing,
     backlog::{Backlog, Done},
     batch::{Bounds, Queue, Record},
-    concurrency::Concurrency,
     config::PublishSettings,
     metrics::Metrics,
     put::{Call, put},

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use aws_clients::Failure;
 use aws_sdk_kinesis::types::PutRecordsResultEntry;
+use service_runtime::concurrency::Load;
 use tokio::time::Instant;
 
 use crate::{
-    aggregate::Entry, batch::Sent, concurrency::Load, metrics::Metrics, shard_map::ShardMaps, shards::Taken,
-    stream::Stream,
+    aggregate::Entry, batch::Sent, metrics::Metrics, shard_map::ShardMaps, shards::Taken, stream::Stream,
 };
 
 /// A call that has ended.

@@ -11,14 +11,17 @@ use clap::{Args, Parser};
 use service_runtime::settings::{self, InvalidSetting, RuntimeSettings};
 use service_runtime::units::{parse_bytes, parse_duration};
 
+use crate::attributes::Storage;
 use crate::copy::{REDACTED_BYTES, RedactedRoutes};
 use crate::policy::{InvalidRoute, Partition, Route, Routes, UnknownRegion};
 
 use self::ledger::LedgerSettings;
 use self::redaction::RedactionSettings;
+use self::transfers::TransferSettings;
 
 mod ledger;
 mod redaction;
+mod transfers;
 
 /// Copies each new object of a bucket to a bucket in another AWS partition, proved by checksum and
 /// only along declared routes.
@@ -26,10 +29,11 @@ mod redaction;
 /// The source side needs sqs:ReceiveMessage, sqs:ChangeMessageVisibility, sqs:DeleteMessage,
 /// sqs:GetQueueUrl, sqs:GetQueueAttributes, s3:ListBucket, s3:GetObject, s3:GetObjectVersion and
 /// s3:GetObjectTagging (and s3:GetObjectVersionTagging), the destination side s3:ListBucket,
-/// s3:GetObject, s3:PutObject and s3:PutObjectTagging. A redacted route also needs s3:PutObject in the
-/// quarantine and s3:AbortMultipartUpload on both sides, a ledger s3:PutObject, s3:GetObject and s3:ListBucket
-/// where it is kept. Without s3:ListBucket S3 answers 403, not 404, for
-/// an object that does not exist.
+/// s3:ListBucketMultipartUploads, s3:GetObject, s3:PutObject, s3:PutObjectTagging,
+/// s3:AbortMultipartUpload, s3:ListMultipartUploadParts and, below --journal-prefix alone,
+/// s3:DeleteObject. A redacted route also needs s3:PutObject and s3:GetObject in the quarantine and
+/// s3:AbortMultipartUpload on both sides, a ledger s3:PutObject, s3:GetObject and s3:ListBucket where it
+/// is kept. Without s3:ListBucket S3 answers 403, not 404, for an object that does not exist.
 #[derive(Parser, Debug)]
 pub struct Settings {
     #[command(flatten)]
@@ -42,6 +46,8 @@ pub struct Settings {
     redaction: RedactionSettings,
     #[command(flatten)]
     ledger: LedgerSettings,
+    #[command(flatten)]
+    transfers: TransferSettings,
     #[command(flatten)]
     runtime: RuntimeSettings,
 }
@@ -147,6 +153,10 @@ pub struct Config {
     pub redacted: Option<RedactedRoutes>,
     /// Where decisions are recorded, if they are.
     pub ledger: Option<crate::ledger::Place>,
+    /// How objects are stored at the destination.
+    pub storage: Storage,
+    /// Where the destination bucket keeps track of uploads in parts; ends with `/`.
+    pub journal_prefix: String,
     /// Bounds of the work in hand.
     pub limits: Limits,
 }
@@ -218,6 +228,18 @@ pub struct Limits {
     pub backoff_cap: Duration,
     /// For how long nothing is received after an access was refused; doubled up to sixteen times this.
     pub circuit_pause: Duration,
+    /// Objects larger than this are copied in parts.
+    pub multipart_threshold_bytes: u64,
+    /// Bytes of a part, unless there were more than 10,000.
+    pub part_bytes: u64,
+    /// Parts of one object that are on their way at once.
+    pub parts_at_once: usize,
+    /// Objects and parts that are on their way at once.
+    pub transfers: usize,
+    /// Bytes a second that all copies together may move.
+    pub bandwidth: Option<u64>,
+    /// How often to look for uploads that nobody goes on with.
+    pub sweep_interval: Duration,
 }
 
 impl Default for Limits {
@@ -231,6 +253,12 @@ impl Default for Limits {
             backoff_base: Duration::from_millis(200),
             backoff_cap: Duration::from_secs(20),
             circuit_pause: Duration::from_secs(15),
+            multipart_threshold_bytes: 16 * 1024 * 1024,
+            part_bytes: 8 * 1024 * 1024,
+            parts_at_once: 8,
+            transfers: 128,
+            bandwidth: None,
+            sweep_interval: Duration::from_secs(3600),
         }
     }
 }
@@ -260,6 +288,7 @@ impl settings::Settings for Settings {
             work,
             redaction,
             ledger,
+            transfers,
             runtime: _,
         } = self;
         let routes = route_texts(&source, &destination, &work);
@@ -281,7 +310,7 @@ impl settings::Settings for Settings {
         let key = redaction.key()?;
         let (routes, ledger) = ledger.place(routes, &source.bucket, key.as_ref())?;
         let (routes, redacted) = redaction.redacted(routes, &source.bucket, key)?;
-        let limits = work.limits()?;
+        let limits = transfers.limits(work.limits()?)?;
         if redacted.is_some() && limits.memory_bytes < REDACTED_BYTES {
             let problem = "must be at least 22MiB where a route redacts";
             return Err(InvalidSetting::new("--memory-bytes", problem));
@@ -294,6 +323,8 @@ impl settings::Settings for Settings {
             routes,
             redacted,
             ledger,
+            storage: transfers.storage(),
+            journal_prefix: transfers.journal_prefix()?,
             limits,
         })
     }

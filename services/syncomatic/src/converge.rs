@@ -67,7 +67,7 @@ pub(crate) async fn converge(
     let mut stored: Option<Stored> = None;
     for _ in 0..ROUNDS_MAX {
         let looks = observe(copier, source_key, destination_key);
-        let looked = tokio::time::timeout(copier.progress_deadline, looks).await;
+        let looked = tokio::time::timeout(copier.limits.progress_deadline, looks).await;
         let (destination, source) = looked.unwrap_or(Err(CopyFailure::Stalled))?;
         let Some(source) = source else {
             return Ok(Converged {
@@ -79,9 +79,9 @@ pub(crate) async fn converge(
         };
         let ours = stored.as_ref().filter(|stored| stored.source == source);
         let compared = match redacted {
-            None => compare(&copier.source_bucket, &source, destination.as_ref()),
+            None => compare(&copier.source.bucket, &source, destination.as_ref()),
             Some(routes) => {
-                let marker = redacted_marker(&copier.source_bucket, &source, &routes.redaction);
+                let marker = redacted_marker(&copier.source.bucket, &source, &routes.redaction);
                 let written = ours.and_then(|stored| stored.redacted.as_ref());
                 compare_redacted(&marker, written.map(|copy| &copy.output), destination.as_ref())
             }
@@ -131,11 +131,14 @@ type Looks = (Option<crate::object::DestinationObject>, Option<SourceObject>);
 
 /// One look at each side, the destination first: see the module's description.
 async fn observe(copier: &Copier, source_key: &str, destination_key: &str) -> Result<Looks, CopyFailure> {
-    let destination =
-        head_destination(&copier.destination, &copier.destination_bucket, destination_key).await?;
-    let source = head_source(&copier.source, &copier.source_bucket, source_key).await?;
-    if source.is_none() {
-        require_bucket(At::Source, &copier.source, &copier.source_bucket).await?;
+    let Copier {
+        source, destination, ..
+    } = copier;
+    let copied = head_destination(&destination.client(), &destination.bucket, destination_key).await?;
+    let client = source.client();
+    let original = head_source(&client, &source.bucket, source_key).await?;
+    if original.is_none() {
+        require_bucket(At::Source, &client, &source.bucket).await?;
     }
-    Ok((destination, source))
+    Ok((copied, original))
 }

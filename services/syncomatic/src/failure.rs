@@ -64,6 +64,18 @@ impl CallFailure {
         }
     }
 
+    /// A failure of this kind, without an answer.
+    #[cfg(test)]
+    pub(crate) fn of(at: At, operation: &'static str, failure: Failure) -> Self {
+        Self {
+            at,
+            operation,
+            failure,
+            code: String::new(),
+            detail: failure.as_str().to_owned(),
+        }
+    }
+
     /// An answer that lacks what AWS documents it to have.
     pub(crate) fn incomplete(at: At, operation: &'static str, missing: &str) -> Self {
         Self {
@@ -91,7 +103,7 @@ pub(crate) enum CopyFailure {
     Unproven(Difference),
     #[error("source or destination changed during every one of {0} tries")]
     StillChanging(u32),
-    #[error("{0} bytes are more than one PutObject takes (5 GiB), and multipart copies are not supported")]
+    #[error("{0} bytes are more than 10,000 parts of 5 GiB")]
     TooLarge(u64),
     #[error("user metadata and the marker together are {0} bytes; S3 takes 2,048")]
     MetadataTooLarge(usize),

@@ -10,7 +10,9 @@
 //! | [`policy`] | finds the route; what no route declares is denied |
 //! | `converge` | compares destination and source, copies, and compares again |
 //! | `copy` | streams one object through, its checksum computed on the way |
-//! | [`redact`] | lets pass what the schemas call harmless, where the route asks for it |
+//! | `multipart`, `journal`, `sweep` | the same in parts, for large objects; what is resumed after a crash, and what is ended |
+//! | [`redact`], `upload` | lets pass what the schemas call harmless, where the route asks for it; writes what it comes to |
+//! | `endpoint`, `bandwidth`, `budget`, `retries` | how much of it at a time |
 //! | [`verify`] | decides what counts as proof |
 //! | [`ledger`] | records the decision, in a chain of lines |
 //! | `acknowledge` | deletes the message, leaves it, or sends it to the dead letter queue |
@@ -23,6 +25,7 @@
 //! 16 hexadecimal digits of the key's SHA-256 and the event's sequencer, with which somebody who knows
 //! the key can find it.
 
+pub mod attributes;
 pub mod command;
 pub mod config;
 pub mod ledger;
@@ -32,17 +35,25 @@ pub mod redact;
 pub mod verify;
 
 mod acknowledge;
+mod bandwidth;
+mod budget;
 mod circuit;
 mod converge;
 mod copy;
+mod depth;
+mod endpoint;
 mod failure;
+mod journal;
 mod metrics;
+mod multipart;
 mod object;
 mod poll;
 mod queue;
+mod retries;
 mod service;
 mod sides;
 mod stream;
+mod sweep;
 mod sync;
 mod upload;
 

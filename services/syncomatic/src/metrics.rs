@@ -1,5 +1,7 @@
 //! Every metric of the service. Labels are bounded: outcomes and causes, never keys or buckets.
 
+mod transfers;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -8,6 +10,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+pub(crate) use self::transfers::Transfers;
 use crate::redact::Tally;
 
 /// Up to a day: a backlog that lasts longer shows as the last bucket.
@@ -44,6 +47,7 @@ pub(crate) struct Metrics {
     in_flight_bytes_max: IntGauge,
     in_flight_messages_max: IntGauge,
     in_hand: Arc<InHand>,
+    pub(crate) transfers: Transfers,
 }
 
 impl Metrics {
@@ -178,6 +182,7 @@ impl Metrics {
                 "Bound of in_flight_messages.",
             )?,
             in_hand,
+            transfers: Transfers::register(registry)?,
         })
     }
 

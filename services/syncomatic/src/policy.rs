@@ -237,7 +237,7 @@ pub enum Denial {
     Undeclared,
     /// The notification is of a bucket other than the configured source.
     ForeignBucket,
-    /// The route maps the key to nothing, or to more than S3's 1,024 bytes.
+    /// The route maps the key to nothing, to more than S3's 1,024 bytes, or into the journal.
     UnusableKey,
     /// This program wrote the object itself: nothing is wrong.
     Own,

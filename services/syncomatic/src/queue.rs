@@ -61,7 +61,41 @@ pub(crate) async fn find(sqs: &Client, queue: &Queue) -> Result<(String, String)
     Ok((url, arn))
 }
 
+/// Messages in the queue, as far as SQS knows at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// To be received.
+    pub(crate) visible: i64,
+    /// In somebody's hands.
+    pub(crate) hidden: i64,
+    /// Not to be received yet.
+    pub(crate) delayed: i64,
+}
+
 impl SourceQueue {
+    /// How many messages there are.
+    pub(crate) async fn depth(&self) -> Result<Depth, CallFailure> {
+        use QueueAttributeName::{
+            ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesDelayed as Delayed,
+            ApproximateNumberOfMessagesNotVisible as Hidden,
+        };
+        const OPERATION: &str = "GetQueueAttributes";
+        let request = self.sqs.get_queue_attributes().queue_url(&self.url);
+        let names = vec![Visible, Hidden, Delayed];
+        let answer = request.set_attribute_names(Some(names)).send().await;
+        let answer = answer.map_err(|error| failure(OPERATION, &error))?;
+        let attributes = answer.attributes.unwrap_or_default();
+        let number = |name| {
+            let number = attributes.get(&name).and_then(|text| text.parse().ok());
+            number.ok_or_else(|| CallFailure::incomplete(At::Source, OPERATION, "numbers of messages"))
+        };
+        Ok(Depth {
+            visible: number(Visible)?,
+            hidden: number(Hidden)?,
+            delayed: number(Delayed)?,
+        })
+    }
+
     /// Takes up to `at_most` messages (at most 10), which are hidden from now on. Waits for the first.
     pub(crate) async fn receive(&self, at_most: usize, wait: Duration) -> Result<Vec<Message>, CallFailure> {
         let answer = self

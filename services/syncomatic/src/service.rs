@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use service_runtime::Runtime;
-use service_runtime::tasks::TaskFailure;
+use service_runtime::tasks::{TaskFailure, Tasks};
 
+use crate::bandwidth::Bandwidth;
+use crate::budget::Budget;
 use crate::circuit::Circuit;
 use crate::config::Config;
-use crate::copy::{Budget, Copier, without_read_timeout};
+use crate::copy::Copier;
+use crate::depth;
+use crate::endpoint::Endpoint;
 use crate::failure::At;
 use crate::ledger::{Incomplete, Ledger, Writer};
 use crate::metrics::Metrics;
 use crate::poll::Poll;
+use crate::retries::RetryBudget;
 use crate::sides::{Destination, Sides, Source, WrongSide};
+use crate::sweep::sweep;
 use crate::sync::Sync;
 
 /// Why the service ended before it was asked to.
@@ -83,7 +89,7 @@ pub async fn run(
         .map_or("-", |redacted| redacted.redaction.digest());
     let policy = config.routes.digest(redaction);
     tracing::info!(policy, redaction, "policy");
-    let (ledger, writer) = match config.ledger.zip(ledger_latch) {
+    let (ledger, writer) = match config.ledger.clone().zip(ledger_latch) {
         Some((place, latch)) => {
             let limits = &config.limits;
             let (ledger, waiting) =
@@ -105,22 +111,24 @@ pub async fn run(
         }
         None => (None, None),
     };
-    let copier = Copier {
-        source: source.s3,
-        source_bucket: config.source.bucket,
-        uploads: without_read_timeout(&destination.s3),
-        destination: destination.s3,
-        destination_bucket: config.destination.bucket,
-        progress_deadline: config.limits.progress_deadline,
-        budget: Budget::new(config.limits.memory_bytes, metrics.clone()),
-    };
+    let sweep_interval = config.limits.sweep_interval;
+    let (routes, redacted) = (config.routes.clone(), config.redacted.clone());
+    let copier = Arc::new(copier(config, source, destination, &metrics));
+    let mut background = Tasks::new(runtime.shutdown.clone());
+    background.spawn(
+        "upload sweep",
+        sweep(copier.clone(), sweep_interval, runtime.shutdown.clone()),
+    );
+    background.spawn(
+        "queue depth",
+        depth::watch(queue.clone(), metrics.clone(), runtime.shutdown.clone()),
+    );
     let sync = Arc::new(Sync {
         queue,
-        routes: config.routes,
-        redacted: config.redacted,
+        routes,
+        redacted,
         ledger,
         copier,
-        limits: config.limits,
         circuit,
         metrics,
         shutdown: runtime.shutdown,
@@ -142,5 +150,26 @@ pub async fn run(
     let (polled, recorded) = tokio::join!(work, record);
     polled?;
     recorded?;
-    Ok(())
+    Ok(background.join().await?)
+}
+
+fn copier(config: Config, source: Source, destination: Destination, metrics: &Arc<Metrics>) -> Copier {
+    let Config { limits, .. } = config;
+    let transfers = limits.transfers;
+    Copier {
+        source: Endpoint::new(At::Source, source.s3, config.source.bucket, transfers),
+        destination: Endpoint::new(
+            At::Destination,
+            destination.s3,
+            config.destination.bucket,
+            transfers,
+        ),
+        storage: config.storage,
+        budget: Budget::new(limits.memory_bytes, metrics.clone()),
+        bandwidth: limits.bandwidth.map(|rate| Arc::new(Bandwidth::new(rate))),
+        journal_prefix: config.journal_prefix,
+        limits,
+        retries: RetryBudget::new(),
+        metrics: metrics.clone(),
+    }
 }

@@ -17,6 +17,9 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::bandwidth::Bandwidth;
 
 /// Why a stream was not completed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +51,7 @@ impl StreamFailure {
 pub(crate) struct Progress {
     bytes: AtomicU64,
     failure: OnceLock<StreamFailure>,
+    crc64_nvme: OnceLock<u64>,
 }
 
 impl Progress {
@@ -59,6 +63,11 @@ impl Progress {
     /// Bytes were read or written.
     pub(crate) fn moved(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Of all bytes, once the stream was completed.
+    pub(crate) fn crc64_nvme(&self) -> Option<u64> {
+        self.crc64_nvme.get().copied()
     }
 
     /// Runs `work` while bytes move; `None` once none has for `deadline` (noticed after up to twice
@@ -91,6 +100,9 @@ struct ProvedBody {
     /// Not yet handed on.
     unsent: u64,
     held: Option<Bytes>,
+    bandwidth: Option<Arc<Bandwidth>>,
+    /// Until more may be read.
+    pause: Option<Pin<Box<Sleep>>>,
     progress: Arc<Progress>,
 }
 
@@ -99,6 +111,7 @@ pub(crate) fn proved(
     source: ByteStream,
     size: u64,
     expected_crc64_nvme: Option<String>,
+    bandwidth: Option<Arc<Bandwidth>>,
     progress: Arc<Progress>,
 ) -> ByteStream {
     ByteStream::from_body_1_x(ProvedBody {
@@ -108,6 +121,8 @@ pub(crate) fn proved(
         unread: size,
         unsent: size,
         held: None,
+        bandwidth,
+        pause: None,
         progress,
     })
 }
@@ -121,6 +136,10 @@ impl ProvedBody {
         let length = chunk.len() as u64;
         self.unread = self.unread.checked_sub(length).ok_or(StreamFailure::TooLong)?;
         self.digest.update(&chunk);
+        let passed = |bandwidth: &Arc<Bandwidth>| bandwidth.passed(chunk.len(), Instant::now());
+        if let Some(from) = self.bandwidth.as_ref().and_then(passed) {
+            self.pause = Some(Box::pin(sleep_until(from)));
+        }
         self.progress.moved(length);
         Ok(self.held.replace(chunk))
     }
@@ -130,12 +149,20 @@ impl ProvedBody {
         if self.unread > 0 {
             return Err(StreamFailure::Truncated(self.unread));
         }
-        let crc = BASE64_STANDARD.encode(self.digest.finalize().to_be_bytes());
+        let crc = self.digest.finalize();
         match &self.expected_crc64_nvme {
-            Some(expected) if *expected != crc => Err(StreamFailure::Checksum),
-            _ => Ok(self.held.take()),
+            Some(expected) if *expected != in_base64(crc) => Err(StreamFailure::Checksum),
+            _ => {
+                self.progress.crc64_nvme.get_or_init(|| crc);
+                Ok(self.held.take())
+            }
         }
     }
+}
+
+/// A checksum as S3 writes it.
+pub(crate) fn in_base64(crc: u64) -> String {
+    BASE64_STANDARD.encode(crc.to_be_bytes())
 }
 
 impl Body for ProvedBody {
@@ -151,6 +178,10 @@ impl Body for ProvedBody {
             return Poll::Ready(Some(Err(failure.clone())));
         }
         loop {
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.as_mut().poll(context));
+                this.pause = None;
+            }
             let (next, ended) = match ready!(Pin::new(&mut this.source).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(chunk) => (this.take(chunk), false),
@@ -261,7 +292,7 @@ mod tests {
         }
         let source = ByteStream::from_body_1_x(StreamBody::new(stream::iter(frames)));
         let progress = Arc::new(Progress::default());
-        let mut body = proved(source, size, expected_crc, progress.clone()).into_inner();
+        let mut body = proved(source, size, expected_crc, None, progress.clone()).into_inner();
         let mut sent = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()

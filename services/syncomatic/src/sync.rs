@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::acknowledge::{Verdict, acknowledge};
 use crate::circuit::Circuit;
-use crate::config::Limits;
 use crate::converge::{Converged, Outcome, converge};
 use crate::copy::{Copier, RedactedRoutes};
 use crate::failure::{CopyFailure, Remedy};
@@ -30,8 +29,7 @@ pub(crate) struct Sync {
     pub(crate) redacted: Option<RedactedRoutes>,
     /// There where decisions are recorded.
     pub(crate) ledger: Option<Ledger>,
-    pub(crate) copier: Copier,
-    pub(crate) limits: Limits,
+    pub(crate) copier: Arc<Copier>,
     pub(crate) circuit: Arc<Circuit>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown: Shutdown,
@@ -80,7 +78,7 @@ impl Sync {
     }
 
     fn decide(&self, object: &ObjectCreated) -> Decision {
-        if object.bucket != self.copier.source_bucket {
+        if object.bucket != self.copier.source.bucket {
             return Decision::Denied(Denial::ForeignBucket);
         }
         match self.routes.decide(&object.key) {
@@ -88,6 +86,12 @@ impl Sync {
                 treatment: Treatment::Redacted,
                 ..
             } if self.key_is_personal(&object.key) => Decision::Denied(Denial::PersonalKey),
+            // The journal is read as instructions.
+            Decision::Copy { destination_key, .. }
+                if destination_key.starts_with(&self.copier.journal_prefix) =>
+            {
+                Decision::Denied(Denial::UnusableKey)
+            }
             decision => decision,
         }
     }
@@ -101,7 +105,7 @@ impl Sync {
     /// The label of the route that decides about an object.
     fn route(&self, object: &ObjectCreated) -> String {
         let route = self.routes.find(&object.key);
-        let of_ours = route.filter(|_| object.bucket == self.copier.source_bucket);
+        let of_ours = route.filter(|_| object.bucket == self.copier.source.bucket);
         of_ours.map_or_else(|| "none".to_owned(), |(route, _)| route.to_string())
     }
 
@@ -184,13 +188,9 @@ impl Sync {
         destination_key: &str,
         redacted: Option<&RedactedRoutes>,
     ) -> Result<Converged, CopyFailure> {
-        let Limits {
-            tries,
-            backoff_base,
-            backoff_cap,
-            ..
-        } = self.limits;
-        let mut backoff = Backoff::new(backoff_base, backoff_cap);
+        let limits = &self.copier.limits;
+        let mut backoff = Backoff::new(limits.backoff_base, limits.backoff_cap);
+        self.copier.retries.first_try();
         loop {
             let converging = converge(&self.copier, &object.key, destination_key, redacted);
             let failure = match Box::pin(converging).await {
@@ -201,7 +201,8 @@ impl Sync {
                 self.metrics.checksum_mismatch();
             }
             let pause = backoff.next_delay();
-            if failure.remedy() != Remedy::Retry || backoff.tries() >= tries || self.shutdown.is_requested() {
+            let again = failure.remedy() == Remedy::Retry && backoff.tries() < limits.tries;
+            if !again || self.shutdown.is_requested() || !self.copier.retries.retry() {
                 return Err(failure);
             }
             self.metrics.retried(failure.cause());

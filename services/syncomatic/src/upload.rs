@@ -10,7 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use aws_clients::Failure;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
+    StorageClass,
+};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
@@ -56,8 +59,16 @@ pub(crate) struct Attributes {
     pub(crate) content_encoding: Option<String>,
     pub(crate) metadata: HashMap<String, String>,
     pub(crate) tagging: Option<String>,
+    pub(crate) storage_class: Option<StorageClass>,
+    pub(crate) kms_key_id: Option<String>,
     /// Says what was written, where that is known before it is written.
     pub(crate) note: Option<Note>,
+}
+
+impl Attributes {
+    fn encryption(&self) -> Option<ServerSideEncryption> {
+        self.kms_key_id.as_ref().map(|_| ServerSideEncryption::AwsKms)
+    }
 }
 
 /// A metadata entry, its name and its value.
@@ -170,6 +181,9 @@ impl<'a> Upload<'a> {
             .set_content_encoding(self.attributes.content_encoding.clone())
             .set_metadata(Some(metadata))
             .set_tagging(self.attributes.tagging.clone())
+            .set_storage_class(self.attributes.storage_class.clone())
+            .set_server_side_encryption(self.attributes.encryption())
+            .set_ssekms_key_id(self.attributes.kms_key_id.clone())
             .body(ByteStream::from(body));
         match put.send().await {
             Ok(_) => Ok(true),
@@ -194,7 +208,10 @@ impl<'a> Upload<'a> {
             .set_content_type(self.attributes.content_type.clone())
             .set_content_encoding(self.attributes.content_encoding.clone())
             .set_metadata(Some(self.attributes.metadata.clone()))
-            .set_tagging(self.attributes.tagging.clone());
+            .set_tagging(self.attributes.tagging.clone())
+            .set_storage_class(self.attributes.storage_class.clone())
+            .set_server_side_encryption(self.attributes.encryption())
+            .set_ssekms_key_id(self.attributes.kms_key_id.clone());
         let created = create.send().await;
         let created = created.map_err(|error| CallFailure::new(at, "CreateMultipartUpload", &error))?;
         let upload_id = created

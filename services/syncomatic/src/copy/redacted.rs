@@ -9,7 +9,8 @@ use std::collections::HashMap;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 
-use super::{Copier, Plan, Written, marked};
+use super::{Copier, Plan, Range, Written};
+use crate::attributes::{marked, stored_encoding};
 use crate::failure::{At, CopyFailure};
 use crate::object::head_source;
 use crate::redact::{Fault, Redaction, Tally};
@@ -51,24 +52,25 @@ impl Copier {
         open: &OpenUploads,
     ) -> Result<Written, CopyFailure> {
         let redaction = &routes.redaction;
-        let Some(mut object) = self.read(plan).await? else {
+        let Some(mut object) = self.read(plan, Range::Whole).await? else {
             return Ok(Written::Overtaken);
         };
         let body = std::mem::take(&mut object.body);
         let Some(attributes) = self.redacted_attributes(plan, redaction, object).await? else {
             return Ok(Written::Overtaken);
         };
+        let (source, destination) = (self.source.client(), self.destination.uploads());
         let copy = Target {
             at: At::Destination,
-            client: &self.uploads,
-            bucket: &self.destination_bucket,
+            client: &destination,
+            bucket: &self.destination.bucket,
             key: plan.destination_key,
             replaces: plan.replaces,
         };
-        let quarantine_key = quarantine_key(routes, &self.source_bucket, plan);
+        let quarantine_key = quarantine_key(routes, &self.source.bucket, plan);
         let quarantine = Target {
             at: At::Source,
-            client: &self.source,
+            client: &source,
             bucket: &routes.quarantine_bucket,
             key: &quarantine_key,
             replaces: None,
@@ -110,17 +112,16 @@ impl Copier {
             }
             _ => None,
         };
-        let marker = verify::redacted_marker(&self.source_bucket, plan.source, redaction);
+        let marker = verify::redacted_marker(&self.source.bucket, plan.source, redaction);
         let metadata: HashMap<String, String> = redaction.metadata(object.metadata.unwrap_or_default());
-        let encoding = object
-            .content_encoding
-            .as_deref()
-            .and_then(super::stored_encoding);
+        let encoding = object.content_encoding.as_deref().and_then(stored_encoding);
         Ok(Some(Attributes {
             content_type: redaction.header(object.content_type),
             content_encoding: redaction.header(encoding),
             metadata: marked(metadata, marker)?,
             tagging,
+            storage_class: self.storage.class(object.storage_class.as_ref()),
+            kms_key_id: self.storage.kms_key_id.clone(),
             note: Some(verify::note),
         }))
     }

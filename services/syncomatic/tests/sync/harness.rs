@@ -13,6 +13,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use local_cloud::{CloudSettings, LocalCloud, Rule};
 use serde_json::{Value, json};
 use service_runtime::Runtime;
+use syncomatic::attributes::Storage;
 use syncomatic::config::{Config, Limits, Queue, Side};
 use syncomatic::policy::{Route, Routes};
 use syncomatic::{Destination, Error, Source};
@@ -22,6 +23,7 @@ pub(crate) const SOURCE_BUCKET: &str = "events-cn";
 pub(crate) const DESTINATION_BUCKET: &str = "events-eu";
 pub(crate) const QUEUE: &str = "new-objects";
 pub(crate) const DEAD_LETTERS: &str = "dead-letters";
+pub(crate) const JOURNAL_PREFIX: &str = "_syncomatic/uploads/";
 
 const RECEIVED: &str = "syncomatic_messages_received_total";
 
@@ -175,6 +177,8 @@ impl World {
             routes,
             redacted: None,
             ledger: None,
+            storage: Storage::default(),
+            journal_prefix: JOURNAL_PREFIX.to_owned(),
             limits: Limits {
                 visibility_timeout: Duration::from_secs(30),
                 progress_deadline: Duration::from_secs(20),
@@ -239,6 +243,24 @@ impl World {
     pub(crate) async fn destination_bytes(&self, key: &str) -> Option<Vec<u8>> {
         let object = self.get_destination(key).await?;
         Some(object.body.collect().await.expect("a whole body").to_vec())
+    }
+
+    /// Journals and open uploads at the destination.
+    pub(crate) async fn uploads(&self) -> (usize, usize) {
+        let s3 = &self.destination.s3;
+        let journals = s3
+            .list_objects_v2()
+            .bucket(DESTINATION_BUCKET)
+            .prefix(JOURNAL_PREFIX);
+        let journals = journals
+            .send()
+            .await
+            .expect("a list")
+            .contents
+            .unwrap_or_default();
+        let uploads = s3.list_multipart_uploads().bucket(DESTINATION_BUCKET).send();
+        let uploads = uploads.await.expect("a list").uploads.unwrap_or_default();
+        (journals.len(), uploads.len())
     }
 
     /// Sends a message to the notification queue as it is.

@@ -8,6 +8,7 @@ mod failures;
 mod harness;
 mod ledger;
 mod messages;
+mod multipart;
 mod privacy;
 mod program;
 mod redaction;

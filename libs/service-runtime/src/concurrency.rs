@@ -1,9 +1,9 @@
-//! How many PutRecords calls may be out: additive increase, multiplicative decrease.
+//! How many calls to a service may be out: additive increase, multiplicative decrease.
 //!
-//! Throttling says that the shards are given more than they take. Sending less at a time, and more
+//! Throttling says that a service is given more than it takes. Sending less at a time, and more
 //! again bit by bit, finds what they do take and shares it fairly with other writers (Chiu and Jain,
 //! 1989; RFC 5681 for the same idea in TCP). A round of calls that all go well adds one; a call with
-//! a throttled record halves, once for all calls that were out together, because they tell of the
+//! throttling halves, once for all calls that were out together, because they tell of the
 //! same moment. Failures of other kinds say nothing about load and change nothing.
 //!
 //! It starts at the bound, so that a service that is never throttled is never held back.
@@ -12,17 +12,18 @@ use tokio::time::Instant;
 
 /// What a call that has ended says about load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Load {
-    /// Every record was taken.
+pub enum Load {
+    /// All of it was taken.
     Fits,
-    /// A record, or the whole call, was throttled.
+    /// It, or a part of it, was throttled.
     TooMuch,
     /// Something else failed.
     Unknown,
 }
 
+/// The number of calls that may be out, as it follows from how calls end.
 #[derive(Debug)]
-pub(crate) struct Concurrency {
+pub struct Concurrency {
     window: f64,
     bound: f64,
     halved_at: Option<Instant>,
@@ -30,7 +31,7 @@ pub(crate) struct Concurrency {
 
 impl Concurrency {
     /// At most `bound` calls, and never fewer than one.
-    pub(crate) fn new(bound: usize) -> Self {
+    pub fn new(bound: usize) -> Self {
         let bound = bound.max(1) as f64;
         Self {
             window: bound,
@@ -40,12 +41,12 @@ impl Concurrency {
     }
 
     /// How many calls may be out.
-    pub(crate) fn allowed(&self) -> usize {
+    pub fn allowed(&self) -> usize {
         self.window as usize
     }
 
     /// Takes in how a call went that began at `started`.
-    pub(crate) fn ended(&mut self, load: Load, started: Instant, now: Instant) {
+    pub fn ended(&mut self, load: Load, started: Instant, now: Instant) {
         match load {
             Load::Fits => self.window = (self.window + 1.0 / self.window).min(self.bound),
             Load::TooMuch if self.halved_at.is_none_or(|at| started >= at) => {
