@@ -221,6 +221,8 @@ async fn copy(action: &str, object: &[u8]) -> (Duration, Duration) {
             quarantine_prefix: "_quarantine/".to_owned(),
         }),
         ledger: None,
+        storage: syncomatic::attributes::Storage::default(),
+        journal_prefix: "_syncomatic/uploads/".to_owned(),
         limits: Limits::default(),
     };
     let runtime = Runtime::new("syncomatic");

@@ -310,7 +310,7 @@ impl settings::Settings for Settings {
         let key = redaction.key()?;
         let (routes, ledger) = ledger.place(routes, &source.bucket, key.as_ref())?;
         let (routes, redacted) = redaction.redacted(routes, &source.bucket, key)?;
-        let limits = transfers.limits(work.limits()?)?;
+        let limits = transfers.limits(&work.limits()?)?;
         if redacted.is_some() && limits.memory_bytes < REDACTED_BYTES {
             let problem = "must be at least 22MiB where a route redacts";
             return Err(InvalidSetting::new("--memory-bytes", problem));

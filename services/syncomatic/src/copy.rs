@@ -86,7 +86,7 @@ impl Copier {
         match plan.redacted {
             Some(routes) => {
                 let open = OpenUploads::default();
-                let work = self.transfer_redacted(plan, routes, &progress, &open);
+                let work = Box::pin(self.transfer_redacted(plan, routes, &progress, &open));
                 let done = self.transfer(REDACTED_BYTES, &progress, work).await;
                 open.abort(&self.source.client(), &self.destination.client())
                     .await;
@@ -94,7 +94,7 @@ impl Copier {
             }
             None if plan.source.size > self.limits.multipart_threshold_bytes => self.in_parts(plan).await,
             None => {
-                let work = self.in_one(plan, &progress);
+                let work = Box::pin(self.in_one(plan, &progress));
                 self.transfer(of_stream(plan.source.size), &progress, work).await
             }
         }

@@ -230,7 +230,7 @@ impl Copier {
         self.retries.first_try();
         loop {
             let progress = Arc::new(Progress::default());
-            let work = self.part(plan, id, part, &progress);
+            let work = Box::pin(self.part(plan, id, part, &progress));
             let failure = match self.transfer(of_stream(part.bytes), &progress, work).await {
                 Ok(stored) => return Ok(stored),
                 Err(failure) => failure,

@@ -56,7 +56,7 @@ pub(super) struct TransferSettings {
 
 impl TransferSettings {
     /// Checks the settings, and adds them to `limits`.
-    pub(super) fn limits(&self, limits: Limits) -> Result<Limits, InvalidSetting> {
+    pub(super) fn limits(&self, limits: &Limits) -> Result<Limits, InvalidSetting> {
         let refuse = |flag: &str, problem: &str| Err(InvalidSetting::new(flag, problem));
         if !(PART_BYTES_MIN..=PUT_BYTES_MAX).contains(&self.multipart_threshold_bytes) {
             return refuse("--multipart-threshold-bytes", "must be between 5MiB and 5GiB");
@@ -84,7 +84,7 @@ impl TransferSettings {
             transfers: self.transfers,
             bandwidth: self.bandwidth_bytes,
             sweep_interval: self.upload_sweep_interval,
-            ..limits
+            ..limits.clone()
         })
     }
 

@@ -33,7 +33,7 @@ impl Transfers {
                 registry,
                 "multipart_uploads_total",
                 "Uploads in parts: new, or resumed after a failure or a crash.",
-                "begun",
+                &["begun"],
             )?,
             parts: counter(registry, "parts_total", "Parts that the destination has taken.")?,
             uploads_swept: counter(
