@@ -99,6 +99,7 @@ impl Pipeline {
         let flags = [
             ("--stream", STREAM),
             ("--bucket", SOURCE_BUCKET),
+            ("--replica-name", "hoard-0"),
             ("--flush-interval", "1s"),
             ("--flush-bytes", "64KiB"),
         ];

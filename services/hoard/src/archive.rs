@@ -9,9 +9,10 @@ use tokio::sync::watch;
 
 use crate::budget::Budget;
 use crate::buffer::{Buffer, Form};
-use crate::claim::Claim;
+use crate::claim::{Claim, Found};
 use crate::commit::Committer;
 use crate::config::Config;
+use crate::cut::Cause;
 use crate::error::Stopped;
 use crate::metrics::Metrics;
 use crate::read::Reader;
@@ -30,7 +31,7 @@ pub struct Archive {
     pub budget: Budget,
     /// Where the archive begins.
     pub origin: Origin,
-    /// What this instance is called in states; a new name at every start.
+    /// This replica's id, as states and heartbeats have it; a new one at every start.
     pub owner: String,
     /// When to drain.
     pub shutdown: Shutdown,
@@ -41,9 +42,18 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Takes a shard; `None` when it has ended.
-    pub async fn claim(&self, shard: &ShardId) -> Result<Option<Claim>, Stopped> {
-        Claim::take(&self.committer.store, &self.metrics, shard, &self.owner).await
+    /// Takes a shard whose state was `found` so.
+    pub async fn claim(&self, shard: &ShardId, found: Found) -> Result<Claim, Stopped> {
+        Claim::take(&self.committer.store, &self.metrics, shard, &self.owner, found).await
+    }
+
+    /// Why a shard is to stop now: a drain stops all, else it belongs to another replica.
+    pub fn cause_of_stop(&self) -> Cause {
+        if self.shutdown.is_requested() {
+            Cause::Shutdown
+        } else {
+            Cause::HandOver
+        }
     }
 
     /// Reads what follows the shard's checkpoint.

@@ -1,21 +1,22 @@
 //! Owning one shard: the only way to change its state.
 //!
 //! Invariant: the state changes only by compare-and-swap on the object's ETag (`If-None-Match: *` to
-//! create it). Every write carries a fresh `revision`; so a writer whose answer was lost tries again,
-//! is refused, reads the object and recognises its own hand. Whoever finds another's hand there has
-//! lost the shard, and learns it before it touches an object of the archive.
+//! create it), and only as [`crate::state`] says. Whoever finds another's hand in the state has lost
+//! the shard, and learns it before it touches an object of the archive. The decisions are
+//! [`Swap`]'s; here they meet the bucket.
 
 use uuid::Uuid;
 
 use crate::error::Stopped;
 use crate::metrics::{Conflict, Metrics, Step};
 use crate::pending::Pending;
+use crate::protocol::{CutSteps, Refused, Swap};
 use crate::record::Arrival;
 use crate::sequence::ShardId;
 use crate::state::ShardState;
 use crate::store::{ETag, Put, Store};
 
-/// A shard that this instance owns, as far as it knows. The only way to change a shard's state.
+/// A shard that this replica owns, as far as it knows.
 pub struct Claim {
     store: Store,
     metrics: Metrics,
@@ -25,44 +26,45 @@ pub struct Claim {
     etag: ETag,
 }
 
+/// A state in the bucket, and the version that a write is conditioned on.
+pub type Found = Option<(ShardState, ETag)>;
+
 impl Claim {
-    /// Takes the shard for `owner`, whoever had it: the former owner is refused at its next step.
-    /// `None` when the shard has ended: there is nothing left to own.
+    /// Takes the shard for `owner` if its state is still as it was `found`: the former owner, if there
+    /// is one, is refused at its next step.
     pub async fn take(
         store: &Store,
         metrics: &Metrics,
         shard: &ShardId,
         owner: &str,
-    ) -> Result<Option<Self>, Stopped> {
+        found: Found,
+    ) -> Result<Self, Stopped> {
+        let (before, expected) = found.unzip();
+        let next = ShardState::claimed(before.as_ref(), owner, Uuid::new_v4());
+        let swap = Swap::new(before.as_ref(), next);
         let key = store.state_key(shard.as_str());
-        loop {
-            let found = read(store, &key).await?;
-            let state = match &found {
-                Some((state, _)) if state.shard_end => return Ok(None),
-                Some((state, _)) => ShardState {
-                    revision: Uuid::new_v4(),
-                    owner: Some(owner.to_owned()),
-                    epoch: state.epoch + 1,
-                    ..state.clone()
-                },
-                None => ShardState::first(owner),
-            };
-            let expected = found.map(|(_, etag)| etag);
-            if let Written::Done(etag) =
-                write(store, metrics, Step::Own, &key, &state, expected.as_ref()).await?
-            {
-                tracing::info!(%shard, epoch = state.epoch, checkpoint = ?state.checkpoint, "claimed");
-                let (store, metrics, shard) = (store.clone(), metrics.clone(), shard.clone());
-                return Ok(Some(Self {
-                    store,
-                    metrics,
-                    shard,
-                    key,
-                    state,
-                    etag,
-                }));
-            }
-            // Somebody else claimed it between our read and our write: claim it from them.
+        let etag = carry_out(store, metrics, Step::Own, shard, &key, &swap, expected.as_ref()).await?;
+        let state = swap.into_next();
+        tracing::info!(%shard, epoch = state.epoch, checkpoint = ?state.checkpoint, "claimed");
+        Ok(Self {
+            store: store.clone(),
+            metrics: metrics.clone(),
+            shard: shard.clone(),
+            key,
+            state,
+            etag,
+        })
+    }
+
+    /// A shard whose state says that it is ours already.
+    pub fn found(store: &Store, metrics: &Metrics, shard: &ShardId, state: ShardState, etag: ETag) -> Self {
+        Self {
+            store: store.clone(),
+            metrics: metrics.clone(),
+            shard: shard.clone(),
+            key: store.state_key(shard.as_str()),
+            state,
+            etag,
         }
     }
 
@@ -78,140 +80,100 @@ impl Claim {
 
     /// Announces a cut. After this, nothing but this cut can follow the checkpoint.
     pub async fn prepare(&mut self, pending: Pending) -> Result<(), Stopped> {
-        debug_assert!(
-            self.state
-                .checkpoint
-                .as_ref()
-                .is_none_or(|checkpoint| *checkpoint < pending.first)
-        );
-        debug_assert!(pending.first <= pending.last);
-        let next = ShardState {
-            pending: Some(pending),
-            ..self.state.clone()
-        };
+        let next = self.state.prepared(pending, Uuid::new_v4());
         self.swap(Step::Prepare, next).await
     }
 
-    /// Moves the checkpoint to the end of the announced cut, whose objects are stored.
-    pub async fn complete(&mut self) -> Result<(), Stopped> {
-        let Some(pending) = &self.state.pending else {
-            return Ok(());
-        };
-        let checkpoint = Some(pending.last.clone());
-        let next = ShardState {
-            checkpoint,
-            passed: self.state.passed.max(Some(pending.last_arrival)),
-            pending: None,
-            ..self.state.clone()
-        };
+    /// Moves the checkpoint to the end of the announced cut, whose `steps` say that it is stored.
+    pub async fn complete(&mut self, steps: &CutSteps) -> Result<(), Stopped> {
+        steps.assert_covered(self.state.pending.as_ref());
+        let next = self.state.completed(Uuid::new_v4());
         self.swap(Step::Checkpoint, next).await
     }
 
     /// Records that the shard had nothing to give at `now`, by Kinesis' clock, and that nothing is held.
     pub async fn pass(&mut self, now: Arrival) -> Result<(), Stopped> {
-        debug_assert!(self.state.pending.is_none(), "nothing is pending between cuts");
-        let next = ShardState {
-            passed: self.state.passed.max(Some(now)),
-            ..self.state.clone()
-        };
+        let next = self.state.passed(now, Uuid::new_v4());
         self.swap(Step::Checkpoint, next).await
     }
 
     /// Records that everything of a closed shard is committed.
     pub async fn end_shard(&mut self) -> Result<(), Stopped> {
-        debug_assert!(self.state.pending.is_none(), "a shard ends with nothing pending");
-        let next = ShardState {
-            shard_end: true,
-            owner: None,
-            ..self.state.clone()
-        };
+        let next = self.state.ended(Uuid::new_v4());
         self.swap(Step::Own, next).await
     }
 
     /// Hands the shard back, so that nobody has to find out that we are gone.
     pub async fn release(&mut self) -> Result<(), Stopped> {
-        let next = ShardState {
-            owner: None,
-            ..self.state.clone()
-        };
+        let next = self.state.released(Uuid::new_v4());
         self.swap(Step::Own, next).await
     }
 
     async fn swap(&mut self, step: Step, next: ShardState) -> Result<(), Stopped> {
-        let next = ShardState {
-            revision: Uuid::new_v4(),
-            ..next
-        };
-        match write(
+        let swap = Swap::new(Some(&self.state), next);
+        let expected = Some(&self.etag);
+        self.etag = carry_out(
             &self.store,
             &self.metrics,
             step,
+            &self.shard,
             &self.key,
-            &next,
-            Some(&self.etag),
+            &swap,
+            expected,
         )
-        .await?
-        {
-            Written::Done(etag) => {
-                self.state = next;
-                self.etag = etag;
-                Ok(())
-            }
-            Written::Refused { owner } => {
-                self.metrics.conflict(Conflict::Lost);
-                Err(Stopped::Lost {
-                    shard: self.shard.clone(),
-                    owner,
-                })
-            }
-        }
-    }
-}
-
-enum Written {
-    Done(ETag),
-    /// The object is not as expected and not as we wrote it.
-    Refused {
-        owner: Option<String>,
-    },
-}
-
-async fn read(store: &Store, key: &str) -> Result<Option<(ShardState, ETag)>, Stopped> {
-    let Some((body, etag)) = store.get_state(key).await else {
-        return Ok(None);
-    };
-    match serde_json::from_slice(&body) {
-        Ok(state) => Ok(Some((state, etag))),
-        Err(source) => Err(Stopped::State {
-            key: key.to_owned(),
-            source,
-        }),
+        .await?;
+        self.state = swap.into_next();
+        Ok(())
     }
 }
 
 /// One compare-and-swap, tried until its outcome is known.
-async fn write(
+async fn carry_out(
     store: &Store,
     metrics: &Metrics,
     step: Step,
+    shard: &ShardId,
     key: &str,
-    state: &ShardState,
+    swap: &Swap,
     expected: Option<&ETag>,
-) -> Result<Written, Stopped> {
-    let body = serde_json::to_vec(state).map_err(|source| Stopped::State {
+) -> Result<ETag, Stopped> {
+    let body = serde_json::to_vec(swap.next()).map_err(|source| Stopped::State {
         key: key.to_owned(),
         source,
     })?;
     if let Put::Done(Some(etag)) = store.put_state(step, key, body, expected).await {
-        return Ok(Written::Done(etag));
+        return Ok(etag);
     }
-    match read(store, key).await? {
-        Some((found, etag)) if found.revision == state.revision => {
+    let found = read(store, key).await?;
+    match (swap.refused(found.as_ref().map(|(state, _)| state)), found) {
+        (Refused::Own, Some((_, etag))) => {
             metrics.conflict(Conflict::Own);
-            Ok(Written::Done(etag))
+            Ok(etag)
         }
-        found => Ok(Written::Refused {
-            owner: found.and_then(|(state, _)| state.owner),
-        }),
+        (Refused::Own, None) => Err(lost(metrics, shard, None)),
+        (Refused::Lost(owner), _) => Err(lost(metrics, shard, owner)),
     }
+}
+
+fn lost(metrics: &Metrics, shard: &ShardId, owner: Option<String>) -> Stopped {
+    metrics.conflict(Conflict::Lost);
+    Stopped::Lost {
+        shard: shard.clone(),
+        owner,
+    }
+}
+
+async fn read(store: &Store, key: &str) -> Result<Found, Stopped> {
+    match store.get_state(key).await {
+        Some((body, etag)) => Ok(Some((parse(key, &body)?, etag))),
+        None => Ok(None),
+    }
+}
+
+/// A state as it lies in the bucket.
+pub fn parse(key: &str, body: &[u8]) -> Result<ShardState, Stopped> {
+    serde_json::from_slice(body).map_err(|source| Stopped::State {
+        key: key.to_owned(),
+        source,
+    })
 }

@@ -8,17 +8,16 @@
 //!    Anything else is never overwritten; it stops the shard until a person has looked.
 //! 3. The checkpoint moves to the cut's end and the cut is forgotten, in one conditional write.
 //!
-//! A crash between any two steps leaves a state from which [`crate::recover`] finishes the same cut. A
+//! The order of the steps is [`CutSteps`]'. A crash between any two steps leaves a state from which [`crate::recover`] finishes the same cut. A
 //! former owner that wakes up late can only put the objects that the state announced.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use aws_clients::Failure;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use uuid::Uuid;
 
 use crate::buffer::{Cut, CutObject};
@@ -29,6 +28,7 @@ use crate::error::Stopped;
 use crate::layout::{CRC, CutPlace, LAST_SEQUENCE_NUMBER, Layout};
 use crate::metrics::{Conflict, Metrics, Step};
 use crate::pending::{Pending, PlannedObject};
+use crate::protocol::{CutSteps, Next, Stored, Trouble};
 use crate::retry::{FailedCall, Retry};
 use crate::sequence::{SequenceNumber, ShardId};
 use crate::start;
@@ -46,29 +46,13 @@ pub struct Committer {
     pub metrics: Metrics,
 }
 
-/// Whether an announced object is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
-    /// With the announced content.
-    Yes,
-    /// There is no object of that key.
-    No,
-    /// There is one with other content.
-    Foreign,
-}
-
 impl Committer {
     /// Commits `cut`, which follows the checkpoint of `claim`.
     pub async fn commit(&self, claim: &mut Claim, cut: Cut, cause: Cause) -> Result<(), Stopped> {
         let (pending, bodies) = plan(claim.shard(), cut);
 
-        let started = Instant::now();
-        claim.prepare(pending.clone()).await?;
-        let started = self.lap(Step::Prepare, started);
-        self.store_objects(claim, &pending, &bodies).await?;
-        let started = self.lap(Step::Put, started);
-        claim.complete().await?;
-        self.lap(Step::Checkpoint, started);
+        let mut steps = CutSteps::announce(pending.objects.len());
+        self.finish(claim, &mut steps, &pending, &bodies).await?;
 
         let freshness = start::now().as_millis() - pending.first_arrival.as_millis();
         self.metrics.cut(cause, &pending, freshness);
@@ -84,62 +68,104 @@ impl Committer {
         Ok(())
     }
 
+    /// Takes `cut`, whose objects are encoded, through its remaining steps.
+    pub async fn finish(
+        &self,
+        claim: &mut Claim,
+        steps: &mut CutSteps,
+        cut: &Pending,
+        bodies: &[Bytes],
+    ) -> Result<(), Stopped> {
+        loop {
+            let started = Instant::now();
+            let step = match steps.next() {
+                Next::Prepare => {
+                    claim.prepare(cut.clone()).await?;
+                    steps.prepared();
+                    Step::Prepare
+                }
+                Next::Put => {
+                    self.put_missing(claim, steps, cut, bodies).await?;
+                    Step::Put
+                }
+                Next::Checkpoint => {
+                    claim.complete(steps).await?;
+                    steps.completed();
+                    Step::Checkpoint
+                }
+                Next::Look | Next::ReadAgain | Next::Done => return Ok(()),
+            };
+            self.metrics.step(step, started.elapsed());
+        }
+    }
+
     /// Puts the objects of `cut`, which is announced in `claim`; each is durable when this returns. The
     /// checkpoint does not move before that, so whoever finishes the cut writes the same link.
-    pub async fn store_objects(&self, claim: &Claim, cut: &Pending, bodies: &[Bytes]) -> Result<(), Stopped> {
+    async fn put_missing(
+        &self,
+        claim: &Claim,
+        steps: &mut CutSteps,
+        cut: &Pending,
+        bodies: &[Bytes],
+    ) -> Result<(), Stopped> {
         let place = CutPlace {
             shard: claim.shard(),
             after: claim.state().checkpoint.as_ref(),
             cut,
         };
-        let puts: Vec<BoxFuture<'_, _>> = cut
-            .objects
-            .iter()
-            .zip(bodies)
-            .map(|(object, body)| self.store_object(place, object, body).boxed())
+        let puts: Vec<BoxFuture<'_, _>> = steps
+            .missing()
+            .map(|index| {
+                let put = self.put_or_compare(place, &cut.objects[index], &bodies[index]);
+                put.map(move |found| (index, found)).boxed()
+            })
             .collect();
-        let puts = stream::iter(puts).buffer_unordered(OBJECTS_AT_ONCE);
-        puts.try_collect().await
-    }
-
-    async fn store_object(
-        &self,
-        place: CutPlace<'_>,
-        object: &PlannedObject,
-        body: &Bytes,
-    ) -> Result<(), Stopped> {
-        self.put_or_recognise(object, &place.cut.last, body, &Layout::metadata(place, object))
-            .await?;
-        self.metrics.object(object, body.len());
+        let mut puts = stream::iter(puts).buffer_unordered(OBJECTS_AT_ONCE);
+        while let Some((index, found)) = puts.next().await {
+            steps
+                .put(index, found)
+                .map_err(|trouble| self.stop(trouble, claim, cut))?;
+            self.metrics.object(&cut.objects[index], bodies[index].len());
+        }
         Ok(())
     }
 
-    async fn put_or_recognise(
-        &self,
-        object: &PlannedObject,
-        last: &SequenceNumber,
-        body: &Bytes,
-        metadata: &HashMap<String, String>,
-    ) -> Result<(), Stopped> {
+    /// Puts an object, or finds out what is in its place.
+    async fn put_or_compare(&self, place: CutPlace<'_>, object: &PlannedObject, body: &Bytes) -> Stored {
+        let metadata = Layout::metadata(place, object);
         let mut retry = Retry::new(Step::Compare, object.key.clone(), &self.metrics);
         loop {
-            if let Put::Done(_) = self.store.put_object(&object.key, body, metadata).await {
-                return Ok(());
+            if let Put::Done(_) = self.store.put_object(&object.key, body, &metadata).await {
+                return Stored::Yes;
             }
-            match self.is_stored(object, last).await {
+            match self.is_stored(object, &place.cut.last).await {
                 Stored::Yes => {
                     self.metrics.conflict(Conflict::Own);
-                    return Ok(());
+                    return Stored::Yes;
                 }
-                Stored::Foreign => {
-                    self.metrics.conflict(Conflict::Foreign);
-                    return Err(Stopped::Foreign {
-                        key: object.key.clone(),
-                    });
-                }
+                Stored::Foreign => return Stored::Foreign,
                 Stored::No => {
                     let gone = "an object was in the way and is gone: it is put again";
                     retry.wait(&FailedCall::new(Failure::Conflict, gone)).await;
+                }
+            }
+        }
+    }
+
+    /// Counts what a person has to look at, and names it.
+    pub fn stop(&self, trouble: Trouble, claim: &Claim, cut: &Pending) -> Stopped {
+        match trouble {
+            Trouble::Foreign(index) => {
+                self.metrics.conflict(Conflict::Foreign);
+                Stopped::Foreign {
+                    key: cut.objects[index].key.clone(),
+                }
+            }
+            Trouble::Changed => {
+                self.metrics.conflict(Conflict::Changed);
+                Stopped::Changed {
+                    shard: claim.shard().clone(),
+                    first: cut.first.to_string(),
                 }
             }
         }
@@ -156,11 +182,6 @@ impl Committer {
         } else {
             Stored::Foreign
         }
-    }
-
-    fn lap(&self, step: Step, started: Instant) -> Instant {
-        self.metrics.step(step, started.elapsed());
-        Instant::now()
     }
 }
 

@@ -15,10 +15,11 @@ use crate::day_marker::DayMarker;
 use crate::elasticsearch::{Elasticsearch, ElasticsearchSettings};
 use crate::encode::Compression;
 use crate::layout::Layout;
+use crate::pace::Pace;
 use crate::period::{Unit, Zone};
 use crate::prefix::Prefix;
-use crate::read::Pace;
 use crate::record::Arrival;
+use crate::replicas::Pulse;
 use crate::start::StartPosition;
 use crate::store::ObjectOptions;
 
@@ -28,6 +29,10 @@ const FLUSH_BYTES_MIN: u64 = 1024;
 const FLUSH_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Five GetRecords calls a second and shard.
 const POLL_INTERVAL_MIN: Duration = Duration::from_millis(200);
+/// Slower than this no shard is read.
+const SHARD_READ_RATE_MIN: u64 = 64_000;
+/// What Kinesis gives of a shard in a second, to all consumers that share it.
+const SHARD_READ_RATE_MAX: u64 = 2 * 1024 * 1024;
 /// The longest state prefix, in bytes: an S3 key has at most 1,024, stream and shard take up to 262.
 const STATE_PREFIX_BYTES_MAX: usize = 512;
 /// Everything that a cut writes is announced in one small object, a few hundred bytes each.
@@ -63,6 +68,10 @@ pub struct Settings {
     /// Between reads of a shard that has nothing new.
     #[arg(long, default_value = "1s", value_parser = parse_duration, help_heading = "Source")]
     pub idle_poll_interval: Duration,
+
+    /// The most that is read of a shard in a second. Kinesis gives 2 MB to all consumers together.
+    #[arg(long, default_value = "2MB", value_parser = parse_bytes, help_heading = "Source")]
+    pub shard_read_rate: u64,
 
     /// Between looks for new shards; also until a shard that an error stopped is tried again.
     #[arg(long, default_value = "30s", value_parser = parse_duration, help_heading = "Source")]
@@ -143,6 +152,20 @@ pub struct Settings {
     #[command(flatten)]
     pub elasticsearch: ElasticsearchSettings,
 
+    /// What this replica is called: the same after a restart, and never two at a time, such as the pod's
+    /// name in a StatefulSet. With it a restarted replica goes on at once; without, it waits until the
+    /// others (itself before the restart among them) are known to be dead or alive.
+    #[arg(long, help_heading = "Replicas")]
+    pub replica_name: Option<String>,
+
+    /// Between two signs of life of a replica, and between its looks at the others.
+    #[arg(long, default_value = "2s", value_parser = parse_duration, help_heading = "Replicas")]
+    pub heartbeat_interval: Duration,
+
+    /// A replica that gives no sign of life for so many intervals is dead, and its shards are taken over.
+    #[arg(long, default_value = "5", help_heading = "Replicas")]
+    pub heartbeat_misses: u32,
+
     /// What every program has.
     #[command(flatten)]
     pub runtime: RuntimeSettings,
@@ -204,6 +227,10 @@ pub struct Config {
     pub discovery_interval: Duration,
     /// A second delivery.
     pub elasticsearch: Option<Elasticsearch>,
+    /// What this replica is called, if anything.
+    pub replica_name: Option<String>,
+    /// How often it gives a sign of life, and when another is given up.
+    pub pulse: Pulse,
 }
 
 impl settings::Settings for Settings {
@@ -221,6 +248,7 @@ impl settings::Settings for Settings {
         check_prefixes(&self)?;
         check_cuts(&self)?;
         check_pace(&self)?;
+        check_replicas(&self)?;
         Ok(Config {
             compression: compression(&self)?,
             limits: limits(&self),
@@ -241,9 +269,15 @@ impl settings::Settings for Settings {
             pace: Pace {
                 behind: self.poll_interval,
                 idle: self.idle_poll_interval,
+                bytes_per_second: self.shard_read_rate,
             },
             discovery_interval: self.discovery_interval,
             elasticsearch: self.elasticsearch.validate()?,
+            replica_name: self.replica_name,
+            pulse: Pulse {
+                interval: self.heartbeat_interval,
+                misses: self.heartbeat_misses,
+            },
         })
     }
 }
@@ -381,6 +415,12 @@ fn check_pace(settings: &Settings) -> Result<(), InvalidSetting> {
             "must be at most 60s: an iterator lives for five minutes",
         ));
     }
+    if !(SHARD_READ_RATE_MIN..=SHARD_READ_RATE_MAX).contains(&settings.shard_read_rate) {
+        return Err(InvalidSetting::new(
+            "--shard-read-rate",
+            "must be from 64KB to 2MB: Kinesis gives no more, and a shard takes up to 1 MB in",
+        ));
+    }
     if settings.discovery_interval < Duration::from_secs(1) {
         return Err(InvalidSetting::new(
             "--discovery-interval",
@@ -397,6 +437,30 @@ fn limits(settings: &Settings) -> Limits {
         partitions: settings.max_partitions,
         age: settings.flush_interval,
     }
+}
+
+fn check_replicas(settings: &Settings) -> Result<(), InvalidSetting> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if let Some(name) = &settings.replica_name
+        && (!(1..=128).contains(&name.len()) || !name.bytes().all(allowed))
+    {
+        let problem = "must be 1 to 128 letters, digits, underscores, points and hyphens";
+        return Err(InvalidSetting::new("--replica-name", problem));
+    }
+    let minute = Duration::from_secs(60);
+    if !(Duration::from_millis(200)..=minute).contains(&settings.heartbeat_interval) {
+        return Err(InvalidSetting::new(
+            "--heartbeat-interval",
+            "must be from 200ms to 60s: each is a request to S3",
+        ));
+    }
+    if !(3..=100).contains(&settings.heartbeat_misses) {
+        return Err(InvalidSetting::new(
+            "--heartbeat-misses",
+            "must be from 3 to 100: a slow request or two must not cost a replica its shards",
+        ));
+    }
+    Ok(())
 }
 
 fn compression(settings: &Settings) -> Result<Compression, InvalidSetting> {

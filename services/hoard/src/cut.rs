@@ -31,13 +31,15 @@ pub enum Cause {
     ShardEnd,
     /// The program drains.
     Shutdown,
+    /// The shard belongs to another replica now.
+    HandOver,
     /// The memory budget was spent and this was the largest buffer.
     Memory,
 }
 
 impl Cause {
     /// All of them, for metrics that exist before the first one happens.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Size,
         Self::StoredSize,
         Self::Age,
@@ -45,6 +47,7 @@ impl Cause {
         Self::Partitions,
         Self::ShardEnd,
         Self::Shutdown,
+        Self::HandOver,
         Self::Memory,
     ];
 
@@ -58,6 +61,7 @@ impl Cause {
             Self::Partitions => "partitions",
             Self::ShardEnd => "shard-end",
             Self::Shutdown => "shutdown",
+            Self::HandOver => "hand-over",
             Self::Memory => "memory",
         }
     }

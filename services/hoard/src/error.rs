@@ -58,7 +58,7 @@ pub enum Error {
 /// Why the archiving of one shard ends before the shard does.
 #[derive(Debug, thiserror::Error)]
 pub enum Stopped {
-    /// The state object is not as we left it: another instance has taken the shard over. Whatever
+    /// The state object is not as we left it: another replica has taken the shard over. Whatever
     /// we hold of it is dropped, for the other reads it again.
     #[error("{shard} was taken over{}", by(.owner.as_deref()))]
     Lost {

@@ -5,9 +5,12 @@
 //!
 //! | module | stage |
 //! |---|---|
-//! | [`service`] | checks bucket and stream, supervises one task a shard |
-//! | [`shards`] | which shards there are, and which may be read: parents before children |
-//! | [`read`] | records strictly after the last one, within Kinesis' limits |
+//! | [`service`] | checks bucket and stream, shows up among the replicas |
+//! | [`supervisor`] | one task for each shard that this replica archives |
+//! | [`shards`] | which shards there are, and which must wait: parents before children |
+//! | [`heartbeat`], [`watch`], [`sight`], [`replicas`] | who is there, without trusting anybody's clock |
+//! | [`placement`], [`ownership`] | whose each shard is, and what this replica does about it |
+//! | [`read`], [`pace`] | records strictly after the last one, within Kinesis' limits |
 //! | [`unpack`] | the user records of an aggregate |
 //! | [`line`](mod@line), [`fields`] | one JSON object a line, and the partition it belongs to |
 //! | [`error_line`] | what is not one, kept with the reason |
@@ -17,7 +20,8 @@
 //! | [`layout`], [`prefix`] | keys and metadata |
 //! | [`commit`] | prepare → put → checkpoint |
 //! | [`recover`] | finishes a cut that was prepared before a crash |
-//! | [`claim`], [`state`], [`pending`], [`store`] | compare-and-swap in the bucket |
+//! | [`protocol`], [`state`], [`pending`], [`invariants`] | the steps of ownership and of a cut, without I/O |
+//! | [`claim`], [`store`] | compare-and-swap in the bucket |
 //! | [`day_marker`], [`served_at`] | `_SUCCESS` for days that are complete, by Kinesis' clock |
 //! | [`budget`] | one memory budget for all shards |
 //! | [`command`] | what the program does beside the service |
@@ -41,27 +45,37 @@ pub mod encode;
 pub mod error;
 pub mod error_line;
 pub mod fields;
+pub mod heartbeat;
+pub mod invariants;
 pub mod layout;
 pub mod line;
 pub mod metrics;
+pub mod ownership;
+pub mod pace;
 pub mod pending;
 pub mod period;
 pub mod pipeline;
+pub mod placement;
 pub mod prefix;
+pub mod protocol;
 pub mod read;
 pub mod record;
 pub mod recover;
 pub mod replay;
+pub mod replicas;
 pub mod retry;
 pub mod sequence;
 pub mod served_at;
 pub mod service;
 pub mod shards;
+pub mod sight;
 pub mod start;
 pub mod state;
 pub mod store;
+pub mod supervisor;
 pub mod unpack;
 pub mod verify;
+pub mod watch;
 
 use service_runtime::Runtime;
 

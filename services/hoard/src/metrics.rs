@@ -13,14 +13,23 @@ use prometheus::{
 
 use crate::cut::Cause;
 use crate::line::BadRecord;
+use crate::ownership::Change;
 use crate::pending::{Pending, PlannedObject};
+use crate::replicas::{Replicas, Standing};
 use crate::sequence::ShardId;
+use crate::shards::Audit;
 
 /// A step of the way from the stream to the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// ListShards.
     List,
+    /// DescribeStreamSummary.
+    Describe,
+    /// Giving a sign of life.
+    Heartbeat,
+    /// Looking at the other replicas and at the shards' states.
+    Watch,
     /// GetShardIterator.
     Iterator,
     /// GetRecords.
@@ -46,6 +55,9 @@ impl Step {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::List => "list",
+            Self::Describe => "describe",
+            Self::Heartbeat => "heartbeat",
+            Self::Watch => "watch",
             Self::Iterator => "iterator",
             Self::Read => "read",
             Self::Probe => "probe",
@@ -87,6 +99,29 @@ impl Conflict {
     }
 }
 
+/// How a sign of life went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// As it should.
+    Given,
+    /// The object was not as we had left it: another replica took this one for dead and cleared up, or
+    /// the answer to the last beat was lost.
+    Disturbed,
+}
+
+impl Beat {
+    /// All of them, for metrics that exist before the first one happens.
+    pub const ALL: [Self; 2] = [Self::Given, Self::Disturbed];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Disturbed => "disturbed",
+        }
+    }
+}
+
 /// How many shards stand where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardCounts {
@@ -94,12 +129,16 @@ pub struct ShardCounts {
     pub running: usize,
     /// Waiting for their parents' end.
     pub waiting: usize,
-    /// Taken over by another instance.
-    pub lost: usize,
+    /// This replica's, as soon as their owner has released them or is known to be dead.
+    pub awaited: usize,
+    /// Other replicas'.
+    pub elsewhere: usize,
     /// Read to their end.
     pub ended: usize,
     /// Stopped by an error; tried again.
     pub failed: usize,
+    /// Gone from the stream before their end was archived.
+    pub expired: usize,
 }
 
 /// The service's metrics. Clones share them.
@@ -108,6 +147,14 @@ pub struct Metrics {
     shards: IntGaugeVec,
     shard_lag_seconds: GaugeVec,
     shard_record_age_seconds: GaugeVec,
+    shard_retention_risk_ratio: GaugeVec,
+    stream_retention_seconds: Gauge,
+    hash_range_defects: IntGaugeVec,
+    replicas: IntGaugeVec,
+    heartbeats_total: IntCounterVec,
+    owner_changes_total: IntCounterVec,
+    hand_over_seconds: Histogram,
+    s3_calls_total: IntCounterVec,
     records_read_total: IntCounter,
     bytes_read_total: IntCounter,
     records_repeated_total: IntCounter,
@@ -149,6 +196,44 @@ impl Metrics {
             shard_record_age_seconds: made.shard_gauge(
                 "hoard_shard_record_age_seconds",
                 "Age of the last record read, from its arrival in the stream.",
+            )?,
+            shard_retention_risk_ratio: made.shard_gauge(
+                "hoard_shard_retention_risk_ratio",
+                "How far reading is behind, as a share of the stream's retention. At 1 records are lost.",
+            )?,
+            stream_retention_seconds: made.plain_gauge(
+                "hoard_stream_retention_seconds",
+                "How long the stream keeps its records.",
+            )?,
+            hash_range_defects: made.gauges(
+                "hoard_stream_hash_range_defects",
+                "Stretches of hash keys that no open shard takes (hole) or two do (overlap).",
+                &["defect"],
+            )?,
+            replicas: made.gauges(
+                "hoard_replicas",
+                "Replicas by how this one sees them, itself included.",
+                &["standing"],
+            )?,
+            heartbeats_total: made.counters(
+                "hoard_heartbeats_total",
+                "Signs of life of this replica, by how they went.",
+                &["outcome"],
+            )?,
+            owner_changes_total: made.counters(
+                "hoard_owner_changes_total",
+                "Shards that came to this replica or left it, by cause.",
+                &["cause"],
+            )?,
+            hand_over_seconds: made.histogram(
+                "hoard_hand_over_seconds",
+                "From being asked to stop a shard to its release: cut, commit, release.",
+                prometheus::exponential_buckets(0.01, 2.0, 12)?,
+            )?,
+            s3_calls_total: made.counters(
+                "hoard_s3_calls_total",
+                "Calls to S3, those that failed included.",
+                &["operation"],
             )?,
             records_read_total: made.counter("hoard_records_read_total", "Records read from the stream.")?,
             bytes_read_total: made
@@ -222,7 +307,8 @@ impl Metrics {
             )?,
             buffer_bytes: made.gauge("hoard_buffer_bytes", "Memory taken from the budget.")?,
             buffer_limit_bytes: made.gauge("hoard_buffer_limit_bytes", "The memory budget.")?,
-            flush_interval_seconds: made.flush_interval()?,
+            flush_interval_seconds: made
+                .plain_gauge("hoard_flush_interval_seconds", "The flush interval that is set.")?,
         };
         metrics.show_closed_sets();
         Ok(metrics)
@@ -236,6 +322,12 @@ impl Metrics {
         for reason in BadRecord::ALL {
             self.records_bad_total.with_label_values(&[reason.as_str()]);
         }
+        for change in Change::ALL {
+            self.owner_changes_total.with_label_values(&[change.as_str()]);
+        }
+        for beat in Beat::ALL {
+            self.heartbeats_total.with_label_values(&[beat.as_str()]);
+        }
         for conflict in Conflict::ALL {
             self.conflicts_total.with_label_values(&[conflict.as_str()]);
         }
@@ -246,9 +338,11 @@ impl Metrics {
         let states = [
             ("running", counts.running),
             ("waiting", counts.waiting),
-            ("lost", counts.lost),
+            ("awaited", counts.awaited),
+            ("elsewhere", counts.elsewhere),
             ("ended", counts.ended),
             ("failed", counts.failed),
+            ("expired", counts.expired),
         ];
         for (state, count) in states {
             self.shards
@@ -264,6 +358,60 @@ impl Metrics {
         self.shard_lag_seconds
             .with_label_values(&[shard.as_str()])
             .set(seconds(millis_behind));
+        let retention = self.stream_retention_seconds.get();
+        if retention > 0.0 {
+            self.shard_retention_risk_ratio
+                .with_label_values(&[shard.as_str()])
+                .set(seconds(millis_behind) / retention);
+        }
+    }
+
+    /// How long the stream keeps its records.
+    pub fn retention(&self, retention: Duration) {
+        self.stream_retention_seconds.set(retention.as_secs_f64());
+    }
+
+    /// How the open shards' ranges of hash keys fit together.
+    pub fn hash_ranges(&self, audit: Audit) {
+        for (defect, count) in [("hole", audit.holes), ("overlap", audit.overlaps)] {
+            let gauge = self.hash_range_defects.with_label_values(&[defect]);
+            gauge.set(count.try_into().unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Who is there.
+    pub fn replicas(&self, replicas: &Replicas) {
+        let standings = [
+            ("alive", 1 + replicas.count(Standing::Alive)),
+            ("leaving", replicas.count(Standing::Leaving)),
+            ("dead", replicas.count(Standing::Dead)),
+        ];
+        for (standing, count) in standings {
+            let gauge = self.replicas.with_label_values(&[standing]);
+            gauge.set(count.try_into().unwrap_or(i64::MAX));
+        }
+    }
+
+    /// A sign of life.
+    pub fn heartbeat(&self, beat: Beat) {
+        self.heartbeats_total.with_label_values(&[beat.as_str()]).inc();
+    }
+
+    /// A shard came or went.
+    pub fn owner_changed(&self, change: Change) {
+        self.owner_changes_total
+            .with_label_values(&[change.as_str()])
+            .inc();
+    }
+
+    /// A shard was cut, committed and released.
+    pub fn hand_over(&self, took: Duration) {
+        self.hand_over_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A call to S3 is made.
+    pub fn s3_call(&self, operation: &'static str) {
+        self.s3_calls_total.with_label_values(&[operation]).inc();
     }
 
     /// The age of the last record read.
@@ -275,7 +423,12 @@ impl Metrics {
 
     /// Nothing more will be said about this shard.
     pub fn forget_shard(&self, shard: &ShardId) {
-        for gauge in [&self.shard_lag_seconds, &self.shard_record_age_seconds] {
+        let gauges = [
+            &self.shard_lag_seconds,
+            &self.shard_record_age_seconds,
+            &self.shard_retention_risk_ratio,
+        ];
+        for gauge in gauges {
             // Absent already: nothing was ever read of it.
             let _absent = gauge.remove_label_values(&[shard.as_str()]);
         }
@@ -401,11 +554,8 @@ impl Make<'_> {
         self.register(GaugeVec::new(Opts::new(name, help), &["shard"])?)
     }
 
-    fn flush_interval(&self) -> Result<Gauge, Error> {
-        self.register(Gauge::new(
-            "hoard_flush_interval_seconds",
-            "The flush interval that is set.",
-        )?)
+    fn plain_gauge(&self, name: &str, help: &str) -> Result<Gauge, Error> {
+        self.register(Gauge::new(name, help)?)
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Result<Histogram, Error> {

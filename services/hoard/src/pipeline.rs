@@ -12,39 +12,57 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::archive::Archive;
 use crate::budget::{Allowance, Lease, READ_ALLOWANCE};
 use crate::buffer::Buffer;
-use crate::claim::Claim;
+use crate::claim::{Claim, Found};
 use crate::config::Config;
 use crate::cut::Cause;
 use crate::day_marker::DayMarker;
 use crate::error::Stopped;
+use crate::ownership::Change;
 use crate::read::{Batch, Reader};
 use crate::record::Arrival;
 use crate::recover;
 use crate::sequence::ShardId;
+use crate::state::ShardState;
+use crate::store::ETag;
 
 /// So many bytes of records are encoded before other tasks get their turn: about a millisecond.
 const BYTES_PER_TURN: usize = 64 * 1024;
 
-/// Archives a shard until it ends or a drain is asked for.
-pub async fn archive_shard(archive: Arc<Archive>, shard: ShardId) -> Result<(), Stopped> {
-    let started = tokio::select! {
-        started = start(&archive, &shard) => started?,
+/// Takes a shard whose state was `found` so, and archives it until it ends or is to `stop`: because a
+/// drain was asked for, or because it belongs to another replica.
+pub async fn archive_shard(
+    archive: Arc<Archive>,
+    shard: ShardId,
+    found: Found,
+    change: Change,
+    stop: CancellationToken,
+) -> Result<(), Stopped> {
+    let claimed = tokio::select! {
+        claimed = archive.claim(&shard, found) => claimed,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let mut claim = match claimed {
+        Err(Stopped::Lost { .. }) => return Ok(()), // another replica was faster
+        claimed => claimed?,
+    };
+    archive.metrics.owner_changed(change);
+    tokio::select! {
+        finished = recover::finish_pending(&archive, &mut claim) => finished?,
         // What is pending stays announced; the next owner finishes it.
-        () = archive.shutdown.requested() => None,
-    };
-    let Some(claim) = started else {
-        return Ok(());
-    };
+        () = stop.cancelled() => return hand_back(&archive, &mut claim).await,
+    }
     let mut pipeline = Pipeline {
         reader: archive.reader(&claim),
         buffer: archive.buffer(&shard),
         lease: archive.budget.lease(),
         archive: &archive,
         claim,
+        stop,
     };
     loop {
         match pipeline.next_event().await {
@@ -54,28 +72,44 @@ pub async fn archive_shard(archive: Arc<Archive>, shard: ShardId) -> Result<(), 
                 pipeline.lease.settle(pipeline.buffer.footprint(), allowance);
                 if end {
                     pipeline.cut(Cause::ShardEnd).await?;
+                    tracing::info!(%shard, "ended: everything in it is committed");
                     return pipeline.claim.end_shard().await;
                 }
                 if let Some(now) = up_to_date_at {
                     pipeline.pass(now).await?;
                 }
             }
-            Event::Cut(Cause::Shutdown) => {
-                pipeline.cut(Cause::Shutdown).await?;
-                return pipeline.claim.release().await;
+            Event::Stop => {
+                let asked = Instant::now();
+                pipeline.cut(archive.cause_of_stop()).await?;
+                hand_back(&archive, &mut pipeline.claim).await?;
+                archive.metrics.hand_over(asked.elapsed());
+                return Ok(());
             }
             Event::Cut(cause) => pipeline.cut(cause).await?,
         }
     }
 }
 
-/// Takes the shard and finishes what was pending; `None` when the shard has ended already.
-async fn start(archive: &Archive, shard: &ShardId) -> Result<Option<Claim>, Stopped> {
-    let Some(mut claim) = archive.claim(shard).await? else {
-        return Ok(None);
-    };
-    recover::finish_pending(archive, &mut claim).await?;
-    Ok(Some(claim))
+/// Releases a shard that says that it is ours and that nobody archives.
+pub async fn release_shard(
+    archive: Arc<Archive>,
+    shard: ShardId,
+    state: ShardState,
+    etag: ETag,
+) -> Result<(), Stopped> {
+    let (store, metrics) = (&archive.committer.store, &archive.metrics);
+    let mut claim = Claim::found(store, metrics, &shard, state, etag);
+    hand_back(&archive, &mut claim).await
+}
+
+async fn hand_back(archive: &Archive, claim: &mut Claim) -> Result<(), Stopped> {
+    claim.release().await?;
+    archive.metrics.owner_changed(match archive.cause_of_stop() {
+        Cause::Shutdown => Change::Shutdown,
+        _ => Change::HandedOver,
+    });
+    Ok(())
 }
 
 struct Pipeline<'a> {
@@ -84,6 +118,7 @@ struct Pipeline<'a> {
     reader: Reader,
     buffer: Buffer,
     lease: Lease,
+    stop: CancellationToken,
 }
 
 enum Event {
@@ -91,6 +126,8 @@ enum Event {
     Read(Batch, Allowance),
     /// What is held must be cut.
     Cut(Cause),
+    /// The same, and the shard released.
+    Stop,
 }
 
 impl Pipeline<'_> {
@@ -100,7 +137,7 @@ impl Pipeline<'_> {
         let due = self.buffer.due();
         tokio::select! {
             biased;
-            () = self.archive.shutdown.requested() => Event::Cut(Cause::Shutdown),
+            () = self.stop.cancelled() => Event::Stop,
             () = sleep_until(due) => Event::Cut(Cause::Age),
             () = self.lease.asked_to_cut() => Event::Cut(Cause::Memory),
             (batch, allowance) = read(self.archive, &mut self.reader) => Event::Read(batch, allowance),

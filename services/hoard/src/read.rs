@@ -1,9 +1,7 @@
 //! Reading one shard: strictly after the last record that was read, within the shard's limits.
 //!
 //! Invariants: records come out in order, each once; a failed, late or abandoned call changes nothing,
-//! so [`Reader::attempt`] may be dropped at any time. Kinesis allows 5 GetRecords calls a second and
-//! shard (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>): calls follow
-//! each other at the poll interval while reading is behind, and at the idle interval when it is not.
+//! so [`Reader::attempt`] may be dropped at any time. When it is asked is [`crate::pace`]'s.
 
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::error_line::ERROR_LINE_BYTES;
 use crate::metrics::{Metrics, Step};
+use crate::pace::{Pace, Pacer};
 use crate::record::{Arrival, Record};
 use crate::retry::{FailedCall, Retry, call};
 use crate::sequence::{SequenceNumber, ShardId};
@@ -34,15 +33,6 @@ const RECORD_BYTES_AT_FIRST: usize = 1024;
 /// What the buffers of new objects may be larger than their lines, in bytes.
 const SLACK_BYTES: usize = 2 * 1024 * 1024;
 
-/// How often a shard is asked.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Between calls while reading is behind.
-    pub behind: Duration,
-    /// Between calls when the last answer was up to date.
-    pub idle: Duration,
-}
-
 /// Reads one shard.
 pub struct Reader {
     client: Client,
@@ -53,7 +43,7 @@ pub struct Reader {
     after: Option<SequenceNumber>,
     iterator: Option<String>,
     record_bytes: usize,
-    pace: Pace,
+    pacer: Pacer,
     next_call: Instant,
     retry_iterator: Retry,
     retry_read: Retry,
@@ -74,10 +64,15 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The records' bytes.
+    pub fn bytes(&self) -> usize {
+        self.records.iter().map(|record| record.data.len()).sum()
+    }
+
     /// Memory that these records can take at worst: as they are, and as error lines that do not
     /// compress.
     pub fn footprint_max(&self) -> u64 {
-        let bytes: usize = self.records.iter().map(|record| record.data.len()).sum();
+        let bytes = self.bytes();
         let encoded = bytes / 3 * 4 + self.records.len() * ERROR_LINE_BYTES;
         (bytes + encoded / 8 * 9 + SLACK_BYTES) as u64
     }
@@ -102,7 +97,7 @@ impl Reader {
             after,
             iterator: None,
             record_bytes: RECORD_BYTES_AT_FIRST,
-            pace,
+            pacer: Pacer::new(pace),
             next_call: Instant::now(),
             retry_iterator: Retry::new(Step::Iterator, shard.as_str(), metrics),
             retry_read: Retry::new(Step::Read, shard.as_str(), metrics),
@@ -123,7 +118,7 @@ impl Reader {
             return None;
         };
         // Also for a call that is abandoned: it counts against the shard's limit all the same.
-        self.next_call = asked + self.pace.behind;
+        self.next_call = asked + self.pacer.least();
         let limit = (TARGET_BYTES / self.record_bytes.max(1)).clamp(1, RECORDS_MAX);
         let request = self
             .client
@@ -136,9 +131,7 @@ impl Reader {
         match answer.and_then(|answer| self.take(answer, served_at.time())) {
             Ok(batch) => {
                 self.retry_read.reset();
-                if batch.up_to_date {
-                    self.next_call = asked + self.pace.idle;
-                }
+                self.next_call = asked + self.pacer.answered(batch.bytes(), batch.up_to_date);
                 Some(batch)
             }
             Err(failed) => {
@@ -152,6 +145,9 @@ impl Reader {
     /// on it.
     fn fail(&mut self, failed: &FailedCall) {
         let pause = self.retry_read.pause(failed);
+        if failed.failure == Failure::Throttled {
+            self.pacer.throttled();
+        }
         self.next_call = self.next_call.max(Instant::now() + pause);
         if matches!(failed.failure, Failure::Invalid | Failure::NotFound) {
             self.iterator = None;

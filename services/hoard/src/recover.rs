@@ -20,12 +20,12 @@ use crate::archive::Archive;
 use crate::budget::READ_ALLOWANCE;
 use crate::buffer::{Buffer, Cut, Form};
 use crate::claim::Claim;
-use crate::commit::{self, Committer, OBJECTS_AT_ONCE, Stored};
+use crate::commit::{self, OBJECTS_AT_ONCE};
 use crate::cut::Limits;
 use crate::encode::BLOCK_BYTES;
 use crate::error::Stopped;
-use crate::metrics::Conflict;
 use crate::pending::{Pending, PlannedObject};
+use crate::protocol::{CutSteps, Next, Stored};
 
 /// So many up-to-date answers without a record end the wait for records that should be there.
 const EMPTY_ANSWERS_MAX: u32 = 10;
@@ -42,71 +42,52 @@ pub async fn finish_pending(archive: &Archive, claim: &mut Claim) -> Result<(), 
     let Some(pending) = claim.state().pending.clone() else {
         return Ok(());
     };
-    let stored = stored(&archive.committer, claim, &pending).await?;
-    let how = if stored == pending.objects.len() {
-        "found"
-    } else {
-        redo(archive, claim, &pending, stored > 0).await?;
-        "redone"
-    };
-    claim.complete().await?;
-    archive.metrics.recovered(how, pending.records);
-    tracing::info!(shard = %claim.shard(), how, records = pending.records, first = %pending.first, "finished a prepared cut");
-    Ok(())
-}
-
-/// How many of the announced objects are in the bucket.
-async fn stored(committer: &Committer, claim: &Claim, pending: &Pending) -> Result<usize, Stopped> {
+    let committer = &archive.committer;
+    let mut steps = CutSteps::resume(pending.objects.len());
     let looks: Vec<BoxFuture<'_, Stored>> = pending
         .objects
         .iter()
         .map(|object| committer.is_stored(object, &pending.last).boxed())
         .collect();
-    let looks: Vec<Stored> = stream::iter(looks).buffered(OBJECTS_AT_ONCE).collect().await;
-    let mut stored = 0;
-    for (object, found) in pending.objects.iter().zip(looks) {
-        match found {
-            Stored::Yes => stored += 1,
-            Stored::No => {}
-            Stored::Foreign => {
-                committer.metrics.conflict(Conflict::Foreign);
-                tracing::error!(shard = %claim.shard(), key = object.key, "a prepared object's key is taken");
-                return Err(Stopped::Foreign {
-                    key: object.key.clone(),
-                });
-            }
-        }
-    }
-    Ok(stored)
+    let found: Vec<Stored> = stream::iter(looks).buffered(OBJECTS_AT_ONCE).collect().await;
+    steps
+        .looked(&found)
+        .map_err(|trouble| committer.stop(trouble, claim, &pending))?;
+    let (how, records) = if steps.next() == Next::ReadAgain {
+        ("redone", redo(archive, claim, &mut steps, &pending).await?)
+    } else {
+        committer.finish(claim, &mut steps, &pending, &[]).await?;
+        ("found", pending.records)
+    };
+    archive.metrics.recovered(how, records);
+    tracing::info!(shard = %claim.shard(), how, records, first = %pending.first, "finished a prepared cut");
+    Ok(())
 }
 
-/// Reads the announced records again and puts their objects.
+/// Reads the announced records again, puts their objects and moves the checkpoint. Returns how many
+/// records were still there.
 async fn redo(
     archive: &Archive,
     claim: &mut Claim,
+    steps: &mut CutSteps,
     pending: &Pending,
-    partly_stored: bool,
-) -> Result<(), Stopped> {
+) -> Result<u64, Stopped> {
     // All of it at once: a shard that waited with half of what it needs could block another that does.
     let _allowance = archive.budget.acquire(memory_to_redo(pending)).await;
-    let shard = claim.shard().clone();
     let rebuilt = read_again(archive, claim, pending).await?;
-    let rebuilt = rebuilt.map(|cut| commit::plan(&shard, cut));
+    let rebuilt = rebuilt.map(|cut| commit::plan(claim.shard(), cut));
     let (rebuilt, bodies) = rebuilt.unwrap_or_else(|| (pending.without_records(), Vec::new()));
-    if !same_content(&rebuilt.objects, &pending.objects) {
-        if partly_stored {
-            archive.metrics.conflict(Conflict::Changed);
-            return Err(Stopped::Changed {
-                shard,
-                first: pending.first.to_string(),
-            });
-        }
+    let is_same = same_content(&rebuilt.objects, &pending.objects);
+    steps
+        .read_again(is_same, rebuilt.objects.len())
+        .map_err(|trouble| archive.committer.stop(trouble, claim, pending))?;
+    if !is_same {
         let missing = pending.records.saturating_sub(rebuilt.records);
         archive.metrics.records_missing(missing);
-        tracing::error!(%shard, missing, first = %pending.first, last = %pending.last, "records of a prepared cut have left the stream");
-        claim.prepare(rebuilt.clone()).await?;
+        tracing::error!(shard = %claim.shard(), missing, first = %pending.first, last = %pending.last, "records of a prepared cut have left the stream");
     }
-    archive.committer.store_objects(claim, &rebuilt, &bodies).await
+    archive.committer.finish(claim, steps, &rebuilt, &bodies).await?;
+    Ok(rebuilt.records)
 }
 
 /// Reads the records that were announced and that the stream still has.

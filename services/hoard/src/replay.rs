@@ -24,12 +24,13 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::buffer::{Buffer, Cut, Form};
-use crate::commit::{self, Committer, Stored};
+use crate::commit::{self, Committer};
 use crate::config::Config;
 use crate::cut::Limits;
 use crate::layout::{CutPlace, Layout};
 use crate::metrics::Metrics;
 use crate::pending::{Pending, PlannedObject};
+use crate::protocol::Stored;
 use crate::read::Reader;
 use crate::retry::{FailedCall, call};
 use crate::sequence::{SequenceNumber, ShardId};

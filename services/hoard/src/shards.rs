@@ -1,10 +1,11 @@
-//! Which shards there are, and which of them may be read.
+//! Which shards there are, which of them must wait, and whether their ranges of hash keys fit together.
 //!
 //! Invariant: a shard is started only when every parent is at its end with nothing pending, or is
 //! gone from the stream; so the records of a partition key are archived in the order in which they
-//! arrived, through any tree of splits and merges.
+//! arrived, through any tree of splits and merges, whichever replica archives which shard.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use aws_clients::Failure;
@@ -24,19 +25,54 @@ pub struct Shard {
     pub id: ShardId,
     /// None, the one that was split, or the two that were merged.
     pub parents: Vec<ShardId>,
+    /// The hash keys whose records it takes; none once it is closed.
+    pub takes: Option<RangeInclusive<u128>>,
 }
 
-/// The shards that may be started: not in `known` (running, ended or lost), and every parent in
-/// `ended` or gone. A parent that is still `known` otherwise is not gone, whatever the list says.
-pub fn eligible(listed: &[Shard], known: &HashSet<ShardId>, ended: &HashSet<ShardId>) -> Vec<ShardId> {
+/// The shards that must wait for a parent: one that the stream still has and that is not done. Whatever
+/// the list says, a parent that `is_held` here is not gone.
+pub fn waiting(
+    listed: &[Shard],
+    is_done: impl Fn(&ShardId) -> bool,
+    is_held: impl Fn(&ShardId) -> bool,
+) -> HashSet<ShardId> {
     let present: HashSet<&ShardId> = listed.iter().map(|shard| &shard.id).collect();
-    let is_done =
-        |parent: &ShardId| ended.contains(parent) || (!present.contains(parent) && !known.contains(parent));
+    let holds_up = |parent: &ShardId| is_held(parent) || (present.contains(parent) && !is_done(parent));
     listed
         .iter()
-        .filter(|shard| !known.contains(&shard.id) && shard.parents.iter().all(is_done))
+        .filter(|shard| shard.parents.iter().any(holds_up))
         .map(|shard| shard.id.clone())
         .collect()
+}
+
+/// How the open shards' ranges fit together. In a stream as Kinesis promises it, both are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Stretches of hash keys that no open shard takes: records with such keys cannot be sent, or go
+    /// where we do not see them.
+    pub holes: usize,
+    /// Stretches that two open shards take.
+    pub overlaps: usize,
+}
+
+/// Holds the open shards' ranges against the whole range of hash keys, 0 to 2^128 - 1.
+pub fn audit(listed: &[Shard]) -> Audit {
+    let mut ranges: Vec<&RangeInclusive<u128>> =
+        listed.iter().filter_map(|shard| shard.takes.as_ref()).collect();
+    ranges.sort_by_key(|range| (*range.start(), *range.end()));
+    let mut audit = Audit::default();
+    // The first key that nobody takes yet; none once the last key is taken.
+    let mut next = Some(0);
+    for range in ranges {
+        match next {
+            Some(key) if *range.start() > key => audit.holes += 1,
+            Some(key) if *range.start() == key => {}
+            _ => audit.overlaps += 1,
+        }
+        next = next.and_then(|key| range.end().checked_add(1).map(|after| after.max(key)));
+    }
+    audit.holes += usize::from(next.is_some());
+    audit
 }
 
 /// All shards that the stream still has, closed ones included; every page of them.
@@ -60,9 +96,32 @@ pub async fn list(client: &Client, stream: &str) -> Result<Vec<Shard>, FailedCal
     }
 }
 
+/// How long the stream keeps its records.
+pub async fn retention(client: &Client, stream: &str) -> Result<Duration, FailedCall> {
+    let request = client.describe_stream_summary().stream_name(stream);
+    let answer = call(LIST_TIMEOUT, request.send()).await?;
+    let hours = answer
+        .stream_description_summary
+        .and_then(|summary| u64::try_from(summary.retention_period_hours).ok())
+        .filter(|hours| *hours > 0)
+        .ok_or_else(|| FailedCall::new(Failure::Invalid, "the answer has no retention"))?;
+    Ok(Duration::from_secs(hours * 60 * 60))
+}
+
 fn read(shard: ListedShard) -> Result<Shard, FailedCall> {
     let name = |id: String| {
         ShardId::try_from(id).map_err(|error| FailedCall::new(Failure::Invalid, error.to_string()))
+    };
+    let is_open = shard
+        .sequence_number_range
+        .is_some_and(|range| range.ending_sequence_number.is_none());
+    let hash_key = |key: &str| {
+        key.parse::<u128>()
+            .map_err(|_| FailedCall::new(Failure::Invalid, "a hash key is not a number of 128 bits"))
+    };
+    let takes = match shard.hash_key_range.filter(|_| is_open) {
+        Some(range) => Some(hash_key(&range.starting_hash_key)?..=hash_key(&range.ending_hash_key)?),
+        None => None,
     };
     let parents = shard
         .parent_shard_id
@@ -71,58 +130,9 @@ fn read(shard: ListedShard) -> Result<Shard, FailedCall> {
     Ok(Shard {
         id: name(shard.shard_id)?,
         parents: parents.map(name).collect::<Result<_, _>>()?,
+        takes,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(name: &str) -> ShardId {
-        ShardId::try_from(name.to_owned()).expect("valid")
-    }
-
-    fn shard(name: &str, parents: &[&str]) -> Shard {
-        Shard {
-            id: id(name),
-            parents: parents.iter().map(|parent| id(parent)).collect(),
-        }
-    }
-
-    fn set(names: &[&str]) -> HashSet<ShardId> {
-        names.iter().map(|name| id(name)).collect()
-    }
-
-    fn eligible_names(listed: &[Shard], known: &[&str], ended: &[&str]) -> Vec<String> {
-        let eligible = eligible(listed, &set(known), &set(ended));
-        eligible.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn a_child_waits_for_every_parent() {
-        let listed = [shard("a", &[]), shard("b", &[]), shard("merged", &["a", "b"])];
-        assert_eq!(eligible_names(&listed, &[], &[]), ["a", "b"]);
-        assert!(eligible_names(&listed, &["a", "b"], &["a"]).is_empty());
-        assert_eq!(eligible_names(&listed, &["a", "b"], &["a", "b"]), ["merged"]);
-    }
-
-    #[test]
-    fn a_parent_that_is_gone_holds_nobody_up_unless_it_is_still_being_read() {
-        let listed = [shard("child", &["parent"])];
-        assert_eq!(eligible_names(&listed, &[], &[]), ["child"]);
-        assert!(eligible_names(&listed, &["parent"], &[]).is_empty());
-    }
-
-    #[test]
-    fn a_child_of_a_lost_parent_is_its_new_owners() {
-        let listed = [shard("parent", &[]), shard("child", &["parent"])];
-        assert!(eligible_names(&listed, &["parent"], &[]).is_empty());
-    }
-
-    #[test]
-    fn grandchildren_wait_for_children() {
-        let listed = [shard("a", &[]), shard("b", &["a"]), shard("c", &["b"])];
-        assert_eq!(eligible_names(&listed, &["a"], &["a"]), ["b"]);
-        assert_eq!(eligible_names(&listed, &["a", "b"], &["a", "b"]), ["c"]);
-    }
-}
+mod tests;

@@ -1,7 +1,11 @@
-//! What is known about one shard, as it stands in the bucket: `{state prefix}{stream}/{shard}.json`.
+//! What is known about one shard, as it stands in the bucket: `{state prefix}{stream}/{shard}.json`,
+//! and the only ways in which it may change.
 //!
 //! The steps of a cut, as states: `checkpoint = a` → `checkpoint = a, pending = (a, b]` → the objects
 //! are stored → `checkpoint = b`. Whatever step a crash falls on, the next owner knows what to do.
+//!
+//! Every change is made by one of the functions here and held against
+//! [`invariants::follows`](crate::invariants::follows) before it is written.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -15,7 +19,7 @@ use crate::sequence::SequenceNumber;
 pub struct ShardState {
     /// Of this very write.
     pub revision: Uuid,
-    /// The instance that may change the state; none after it was handed back.
+    /// The replica that may change the state; none after it was handed back.
     pub owner: Option<String>,
     /// Counts the owners: grows by one whenever the shard is claimed.
     pub epoch: u64,
@@ -32,16 +36,85 @@ pub struct ShardState {
 }
 
 impl ShardState {
-    /// Of a shard that nobody had before `owner`.
-    pub fn first(owner: &str) -> Self {
-        Self {
-            revision: Uuid::new_v4(),
-            owner: Some(owner.to_owned()),
-            epoch: 1,
-            checkpoint: None,
-            passed: None,
-            pending: None,
-            shard_end: false,
+    /// The state after `owner` has taken the shard, whoever had it `before`; of a shard that nobody had
+    /// before there is none. What was pending stays so: the new owner finishes it.
+    pub fn claimed(before: Option<&Self>, owner: &str, revision: Uuid) -> Self {
+        let owner = Some(owner.to_owned());
+        match before {
+            Some(state) => Self {
+                revision,
+                owner,
+                epoch: state.epoch + 1,
+                ..state.clone()
+            },
+            None => Self {
+                revision,
+                owner,
+                epoch: 1,
+                checkpoint: None,
+                passed: None,
+                pending: None,
+                shard_end: false,
+            },
         }
+    }
+
+    /// With a cut announced: from here on nothing but this cut can follow the checkpoint.
+    pub fn prepared(&self, pending: Pending, revision: Uuid) -> Self {
+        Self {
+            revision,
+            pending: Some(pending),
+            ..self.clone()
+        }
+    }
+
+    /// With the checkpoint at the end of the announced cut, whose objects are stored.
+    pub fn completed(&self, revision: Uuid) -> Self {
+        let (checkpoint, passed) = match &self.pending {
+            Some(pending) => (
+                Some(pending.last.clone()),
+                self.passed.max(Some(pending.last_arrival)),
+            ),
+            None => (self.checkpoint.clone(), self.passed),
+        };
+        Self {
+            revision,
+            checkpoint,
+            passed,
+            pending: None,
+            ..self.clone()
+        }
+    }
+
+    /// With the time at which the shard had nothing more to give and nothing was held, by Kinesis' clock.
+    pub fn passed(&self, now: Arrival, revision: Uuid) -> Self {
+        debug_assert!(self.pending.is_none(), "nothing is pending between cuts");
+        Self {
+            revision,
+            passed: self.passed.max(Some(now)),
+            ..self.clone()
+        }
+    }
+
+    /// At its end: everything of a closed shard is committed, and there is nothing left to own.
+    pub fn ended(&self, revision: Uuid) -> Self {
+        Self {
+            shard_end: true,
+            ..self.released(revision)
+        }
+    }
+
+    /// Handed back, so that nobody has to find out that the owner is gone.
+    pub fn released(&self, revision: Uuid) -> Self {
+        Self {
+            revision,
+            owner: None,
+            ..self.clone()
+        }
+    }
+
+    /// Closed, committed to its end, and nothing is under way: its children may begin.
+    pub fn is_done(&self) -> bool {
+        self.shard_end && self.pending.is_none()
     }
 }

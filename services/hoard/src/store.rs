@@ -2,8 +2,8 @@
 //! objects, each tried until its outcome is known.
 //!
 //! No write is unconditional, so none can overwrite what it has not seen. The rights that this needs are
-//! `s3:PutObject` and `s3:GetObject` on the prefixes and `s3:ListBucket` on the bucket: without the last
-//! one S3 says "denied" where it means "not there", and a shard would wait for ever.
+//! `s3:PutObject` and `s3:GetObject` on the prefixes, `s3:ListBucket` on the bucket (without it S3 says
+//! "denied" where it means "not there") and `s3:DeleteObject` on the state prefix alone.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -55,6 +55,12 @@ pub struct ObjectOptions {
     pub storage_class: Option<StorageClass>,
 }
 
+impl From<String> for ETag {
+    fn from(etag: String) -> Self {
+        Self(etag)
+    }
+}
+
 /// How a conditional write ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Put {
@@ -92,12 +98,69 @@ impl Store {
     pub async fn get_state(&self, key: &str) -> Option<(Bytes, ETag)> {
         let mut retry = Retry::new(Step::Own, key, &self.metrics);
         loop {
-            match self.try_get(key).await {
-                Ok(found) => return Some(found),
-                Err(failed) if failed.failure == Failure::NotFound => return None,
+            match self.try_get_state(key).await {
+                Ok(found) => return found,
                 Err(failed) => retry.wait(&failed).await,
             }
         }
+    }
+
+    /// The same, tried once.
+    pub async fn try_get_state(&self, key: &str) -> Result<Option<(Bytes, ETag)>, FailedCall> {
+        match self.try_get(key).await {
+            Ok(found) => Ok(Some(found)),
+            Err(failed) if failed.failure == Failure::NotFound => Ok(None),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// Every state object's name, as [`Store::state_key`] takes it, and version. Tried once.
+    pub async fn list_states(&self) -> Result<Vec<(String, ETag)>, FailedCall> {
+        let mut states = Vec::new();
+        let mut next_page: Option<String> = None;
+        loop {
+            self.metrics.s3_call("ListObjectsV2");
+            let request = self.client.list_objects_v2().bucket(&self.bucket);
+            let request = request
+                .prefix(&self.state_folder)
+                .set_continuation_token(next_page);
+            let answer = call(STATE_TIMEOUT, request.send()).await?;
+            for object in answer.contents.unwrap_or_default() {
+                let (Some(key), Some(etag)) = (object.key, object.e_tag) else {
+                    return Err(FailedCall::new(
+                        Failure::Invalid,
+                        "an object is listed without key or ETag",
+                    ));
+                };
+                let name = key
+                    .strip_prefix(&self.state_folder)
+                    .and_then(|name| name.strip_suffix(".json"));
+                states.extend(name.map(|name| (name.to_owned(), ETag(etag))));
+            }
+            next_page = answer.next_continuation_token;
+            if next_page.is_none() {
+                return Ok(states);
+            }
+        }
+    }
+
+    /// Deletes a state object, whatever it holds; one that is not there is deleted already. Tried once.
+    pub async fn try_delete_state(&self, key: &str) -> Result<(), FailedCall> {
+        self.metrics.s3_call("DeleteObject");
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        call(STATE_TIMEOUT, request.send()).await.map(drop)
+    }
+
+    /// Writes a state object if it is still as `expected`. Tried once: after a failure the write may
+    /// have happened, or may happen yet.
+    pub async fn try_put_state(
+        &self,
+        key: &str,
+        body: Vec<u8>,
+        expected: Option<&ETag>,
+    ) -> Result<Put, FailedCall> {
+        let request = self.put(key, &Bytes::from(body)).content_type("application/json");
+        send_conditional(request, expected, STATE_TIMEOUT).await
     }
 
     /// Writes a state object if it is still as `expected` (`None`: absent).
@@ -134,6 +197,7 @@ impl Store {
     pub async fn metadata(&self, key: &str) -> Option<HashMap<String, String>> {
         let mut retry = Retry::new(Step::Compare, key, &self.metrics);
         loop {
+            self.metrics.s3_call("HeadObject");
             let request = self.client.head_object().bucket(&self.bucket).key(key);
             match call(STATE_TIMEOUT, request.send()).await {
                 Ok(head) => return Some(head.metadata.unwrap_or_default()),
@@ -185,6 +249,7 @@ impl Store {
     }
 
     async fn try_get(&self, key: &str) -> Result<(Bytes, ETag), FailedCall> {
+        self.metrics.s3_call("GetObject");
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let answer = call(STATE_TIMEOUT, request.send()).await?;
         let etag = answer.e_tag.map(ETag);
@@ -202,6 +267,7 @@ impl Store {
 
     /// S3 verifies the CRC before it stores anything, so a body damaged on the way is refused.
     fn put(&self, key: &str, body: &Bytes) -> PutObjectFluentBuilder {
+        self.metrics.s3_call("PutObject");
         let request = self
             .client
             .put_object()

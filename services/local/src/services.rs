@@ -112,6 +112,8 @@ fn configure_hoard(config: &Config) -> Result<hoard::Config, clap::Error> {
     configure::<hoard::Settings>([
         ("--stream", STREAM.into()),
         ("--bucket", SOURCE_BUCKET.into()),
+        // The only replica: after a crash it need not find out that it is dead.
+        ("--replica-name", "local".into()),
         ("--flush-interval", format_duration(config.flush_interval).into()),
     ])
 }

@@ -8,8 +8,9 @@ use hoard::Config;
 use hoard::cut::Limits;
 use hoard::encode::Compression;
 use hoard::layout::Layout;
+use hoard::pace::Pace;
 use hoard::period::Zone;
-use hoard::read::Pace;
+use hoard::replicas::Pulse;
 use hoard::start::StartPosition;
 use hoard::store::ObjectOptions;
 use prometheus::TextEncoder;
@@ -115,8 +116,14 @@ fn config(compression: Compression) -> Config {
         pace: Pace {
             behind: Duration::from_millis(1),
             idle: Duration::from_secs(1),
+            bytes_per_second: u64::MAX,
         },
         discovery_interval: Duration::from_secs(30),
         elasticsearch: None,
+        replica_name: None,
+        pulse: Pulse {
+            interval: Duration::from_secs(2),
+            misses: 5,
+        },
     }
 }

@@ -51,7 +51,11 @@ fn a_start_is_a_word_or_a_time() {
 
 #[test]
 fn what_cannot_work_is_refused_by_name() {
-    let cases: [(&[&str], &str); 32] = [
+    let cases: [(&[&str], &str); 36] = [
+        (&["--shard-read-rate", "3MB"], "--shard-read-rate"),
+        (&["--replica-name", "a/b"], "--replica-name"),
+        (&["--heartbeat-interval", "10ms"], "--heartbeat-interval"),
+        (&["--heartbeat-misses", "2"], "--heartbeat-misses"),
         (&["--stream", "a/b"], "--stream"),
         (&["--bucket", "x"], "--bucket"),
         (&["--prefix", "/raw/"], "--prefix"),

@@ -25,17 +25,21 @@ fn id(name: &str) -> ShardId {
     ShardId::try_from(name.to_owned()).expect("valid")
 }
 
+fn claimed() -> ShardState {
+    ShardState::claimed(None, "owner", uuid::Uuid::nil())
+}
+
 fn passed(time: &str) -> ShardState {
     ShardState {
         passed: Some(arrival(time)),
-        ..ShardState::first("owner")
+        ..claimed()
     }
 }
 
 fn ended() -> ShardState {
     ShardState {
         shard_end: true,
-        ..ShardState::first("owner")
+        ..claimed()
     }
 }
 
@@ -72,8 +76,8 @@ fn a_shard_of_which_nothing_is_known_holds_every_day_up() {
     assert_eq!(first_incomplete(&["a"], known()).as_deref(), Some("2026-01-02"));
     // A child that was listed after the states were read; and one that nobody has read of yet.
     assert_eq!(first_incomplete(&["a", "child"], known()), None);
-    let claimed = [known(), vec![("child", ShardState::first("owner"))]].concat();
-    assert_eq!(first_incomplete(&["a", "child"], claimed), None);
+    let with_child = [known(), vec![("child", claimed())]].concat();
+    assert_eq!(first_incomplete(&["a", "child"], with_child), None);
 }
 
 #[test]

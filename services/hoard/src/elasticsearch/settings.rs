@@ -11,12 +11,13 @@ use service_runtime::units::{parse_bytes, parse_duration};
 use crate::budget::READ_ALLOWANCE;
 use crate::elasticsearch::client::{Credential, Trust};
 use crate::elasticsearch::index::IndexPattern;
-use crate::read::Pace;
+use crate::pace::Pace;
 
 /// A shard gives 2 MB/s to all its readers; half of it is left to the archive, whatever the backlog.
 const PACE: Pace = Pace {
     behind: Duration::from_secs(2),
     idle: Duration::from_secs(2),
+    bytes_per_second: 1_000_000,
 };
 /// A body that Elasticsearch takes by default is at most 100 MB (`http.max_content_length`).
 const BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -10,7 +10,7 @@ use hoard::budget::READ_ALLOWANCE;
 use hoard::elasticsearch::Elasticsearch;
 use hoard::elasticsearch::client::{Credential, Trust};
 use hoard::elasticsearch::index::IndexPattern;
-use hoard::read::Pace;
+use hoard::pace::Pace;
 use local_cloud::Clock;
 
 use crate::search::SearchStub;
@@ -32,6 +32,7 @@ fn config(world: &World, search: &SearchStub) -> Config {
         pace: Pace {
             behind: Duration::from_millis(10),
             idle: Duration::from_millis(20),
+            bytes_per_second: u64::MAX,
         },
     });
     config

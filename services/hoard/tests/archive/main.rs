@@ -10,6 +10,7 @@ mod prefixes;
 mod reading;
 mod refusals;
 mod replay;
+mod replicas;
 mod resharding;
 mod search;
 mod verify;

@@ -74,7 +74,7 @@ async fn each_partner_has_a_folder_that_no_other_reaches() {
 async fn a_cut_of_many_objects_that_is_half_stored_is_finished_as_it_was_announced() {
     let world = World::with_shards(1).await;
     send(&world, 0..100).await;
-    let objects = Rule::on("s3:PutObject").resource_containing(".jsonl.gz");
+    let objects = Rule::on("s3:PutObject").resource_containing("/raw/");
     world.faults().inject(objects.skip(3).delay(FOR_EVER));
     let first = world.start(by_partner(&world));
     world

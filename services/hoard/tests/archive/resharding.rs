@@ -2,44 +2,17 @@
 
 use local_cloud::Rule;
 
-use crate::world::{STREAM, World};
+use crate::world::{MIDDLE, World};
 
 const FIRST: &str = "shardId-000000000000";
-/// The middle of the whole range of hash keys, 2^127.
-const MIDDLE: &str = "170141183460469231731687303715884105728";
-
-async fn split(world: &World, shard: &str, at: &str) {
-    let request = world
-        .kinesis
-        .split_shard()
-        .stream_name(STREAM)
-        .shard_to_split(shard);
-    request.new_starting_hash_key(at).send().await.expect("split");
-    world.until_active().await;
-}
-
-async fn merge(world: &World, shard: &str, adjacent: &str) {
-    let request = world
-        .kinesis
-        .merge_shards()
-        .stream_name(STREAM)
-        .shard_to_merge(shard);
-    request
-        .adjacent_shard_to_merge(adjacent)
-        .send()
-        .await
-        .expect("merged");
-    world.until_active().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_split_and_a_merge_lose_and_double_nothing() {
     let world = World::with_shards(1).await;
     let hoard = world.start(world.config());
     world.send(0..200).await;
-    split(&world, FIRST, MIDDLE).await;
+    world.split(FIRST, MIDDLE).await;
     world.send(200..400).await;
-    merge(&world, "shardId-000000000001", "shardId-000000000002").await;
+    world.merge("shardId-000000000001", "shardId-000000000002").await;
     world.send(400..600).await;
     world.until_archived(600).await;
     hoard.stop().await;
@@ -56,9 +29,9 @@ async fn a_split_and_a_merge_lose_and_double_nothing() {
 async fn a_whole_tree_found_at_the_start_is_read_from_its_root() {
     let world = World::with_shards(1).await;
     world.send(0..100).await;
-    split(&world, FIRST, MIDDLE).await;
+    world.split(FIRST, MIDDLE).await;
     world.send(100..200).await;
-    merge(&world, "shardId-000000000001", "shardId-000000000002").await;
+    world.merge("shardId-000000000001", "shardId-000000000002").await;
     world.send(200..300).await;
     let hoard = world.start(world.config());
     world.until_archived(300).await;
@@ -74,7 +47,7 @@ async fn children_wait_until_their_parent_is_committed() {
     let parents_objects = "shardId-000000000000-";
     let put = Rule::on("s3:PutObject").resource_containing(parents_objects);
     world.faults().inject(put.fail(503, "ServiceUnavailable"));
-    split(&world, FIRST, MIDDLE).await;
+    world.split(FIRST, MIDDLE).await;
     world.send(100..200).await;
     let hoard = world.start(world.config());
     world.until_injected("s3:PutObject", 1).await;
@@ -99,7 +72,7 @@ async fn children_wait_until_their_parent_is_committed() {
 async fn a_crash_at_the_end_of_a_shard_does_not_strand_its_children() {
     let world = World::with_shards(1).await;
     world.send(0..100).await;
-    split(&world, FIRST, MIDDLE).await;
+    world.split(FIRST, MIDDLE).await;
     world.send(100..200).await;
     // Claim, prepare, checkpoint pass; the mark that the shard has ended does not.
     let mark = Rule::on("s3:PutObject")
@@ -113,5 +86,44 @@ async fn a_crash_at_the_end_of_a_shard_does_not_strand_its_children() {
     let second = world.start(world.config());
     world.until_archived(200).await;
     second.stop().await;
+    world.assert_exact().await;
+}
+
+/// Every shard of the tree is archived by whoever it falls to, and still in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_a_tree_of_splits_and_merges() {
+    let world = World::with_shards(1).await;
+    let all: Vec<_> = (0..3).map(|_| world.start(world.config())).collect();
+    let mut sent = 0;
+    let mut send_more = async || {
+        world.send(sent..sent + 200).await;
+        sent += 200;
+    };
+    send_more().await;
+    world.split(FIRST, MIDDLE).await;
+    send_more().await;
+    world
+        .split("shardId-000000000001", "85070591730234615865843651857942052864")
+        .await;
+    send_more().await;
+    world.merge("shardId-000000000003", "shardId-000000000004").await;
+    send_more().await;
+    world.merge("shardId-000000000005", "shardId-000000000002").await;
+    send_more().await;
+    world.until_archived(1000).await;
+    for shard in ["shardId-000000000000", "shardId-000000000005"] {
+        world
+            .until("the closed shards have ended", async || {
+                world.state(shard).await.is_some_and(|state| state.shard_end)
+            })
+            .await;
+    }
+    assert_eq!(
+        all[0].metric("hoard_stream_hash_range_defects{defect=\"hole\"}"),
+        0.0
+    );
+    for hoard in all {
+        hoard.stop().await;
+    }
     world.assert_exact().await;
 }

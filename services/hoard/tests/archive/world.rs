@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aws_sdk_kinesis::primitives::Blob;
@@ -15,8 +16,9 @@ use hoard::budget::READ_ALLOWANCE;
 use hoard::cut::Limits;
 use hoard::encode::{Compression, crc_to_hex, crc64_nvme};
 use hoard::layout::Layout;
+use hoard::pace::Pace;
 use hoard::period::Zone;
-use hoard::read::Pace;
+use hoard::replicas::Pulse;
 use hoard::sequence::SequenceNumber;
 use hoard::start::StartPosition;
 use hoard::state::ShardState;
@@ -29,6 +31,8 @@ use tokio::task::JoinSet;
 
 pub(crate) const STREAM: &str = "events";
 pub(crate) const BUCKET: &str = "archive";
+/// The middle of the whole range of hash keys, 2^127.
+pub(crate) const MIDDLE: &str = "170141183460469231731687303715884105728";
 const MIB: u64 = 1024 * 1024;
 /// Longer than anything here takes, on a slow machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,6 +49,18 @@ pub(crate) struct World {
 pub(crate) struct Hoard {
     pub(crate) runtime: Runtime,
     running: JoinSet<Result<(), Error>>,
+}
+
+/// An instance that can be paused.
+pub(crate) struct Pausable {
+    pub(crate) runtime: Runtime,
+    thread: JoinHandle<Result<(), Error>>,
+    pause: tokio::sync::mpsc::UnboundedSender<mpsc::Receiver<()>>,
+}
+
+/// A pause, which ends when this is dropped.
+pub(crate) struct Pause {
+    _until: mpsc::Sender<()>,
 }
 
 /// An object of the archive, read back.
@@ -130,15 +146,47 @@ impl World {
             pace: Pace {
                 behind: Duration::from_millis(10),
                 idle: Duration::from_millis(20),
+                bytes_per_second: u64::MAX,
             },
             discovery_interval: Duration::from_millis(100),
             elasticsearch: None,
+            replica_name: None,
+            pulse: Pulse {
+                interval: Duration::from_millis(100),
+                misses: 5,
+            },
         }
     }
 
     /// Starts an instance with a runtime of its own.
     pub(crate) fn start(&self, config: Config) -> Hoard {
         self.start_with_deadline(config, PATIENCE)
+    }
+
+    /// Starts an instance on a thread of its own, which can be paused as a whole.
+    pub(crate) async fn start_pausable(&self, config: Config) -> Pausable {
+        let (kinesis, s3) = clients(&self.cloud).await;
+        let runtime = Runtime::with_drain_deadline("hoard", PATIENCE);
+        let (pause, mut pauses) = tokio::sync::mpsc::unbounded_channel::<mpsc::Receiver<()>>();
+        let hoard = hoard::run(config, kinesis, s3, runtime.clone());
+        let thread = std::thread::spawn(move || {
+            let executor = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            executor.expect("a runtime").block_on(async move {
+                let mut hoard = std::pin::pin!(hoard);
+                loop {
+                    tokio::select! {
+                        outcome = &mut hoard => return outcome,
+                        // Blocks the thread with everything on it, as SIGSTOP or a paused machine would.
+                        Some(until) = pauses.recv() => drop(until.recv()),
+                    }
+                }
+            })
+        });
+        Pausable {
+            runtime,
+            thread,
+            pause,
+        }
     }
 
     /// The same with a drain deadline.
@@ -411,6 +459,30 @@ impl World {
         assert_eq!(kept, bad, "error lines");
     }
 
+    pub(crate) async fn split(&self, shard: &str, at: &str) {
+        let request = self
+            .kinesis
+            .split_shard()
+            .stream_name(STREAM)
+            .shard_to_split(shard);
+        request.new_starting_hash_key(at).send().await.expect("split");
+        self.until_active().await;
+    }
+
+    pub(crate) async fn merge(&self, shard: &str, adjacent: &str) {
+        let request = self
+            .kinesis
+            .merge_shards()
+            .stream_name(STREAM)
+            .shard_to_merge(shard);
+        request
+            .adjacent_shard_to_merge(adjacent)
+            .send()
+            .await
+            .expect("merged");
+        self.until_active().await;
+    }
+
     async fn is_active(&self) -> bool {
         let answer = self
             .kinesis
@@ -450,16 +522,41 @@ impl Hoard {
         self.running.shutdown().await;
     }
 
-    /// A metric's value; all labels must be given in order: `name{a="b"}`.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let text = TextEncoder::new()
-            .encode_to_string(&self.runtime.registry.gather())
-            .expect("text");
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a number"))
+        metric(&self.runtime, name)
     }
+}
+
+impl Pausable {
+    /// Nothing of it goes on until the pause is dropped.
+    pub(crate) fn pause(&self) -> Pause {
+        let (sender, receiver) = mpsc::channel();
+        self.pause.send(receiver).expect("it runs");
+        Pause { _until: sender }
+    }
+
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        metric(&self.runtime, name)
+    }
+
+    /// Drains, and expects that to go well.
+    pub(crate) async fn stop(self) {
+        self.runtime.shutdown.request();
+        let ended = tokio::task::spawn_blocking(|| self.thread.join());
+        let outcome = tokio::time::timeout(PATIENCE, ended).await.expect("ends in time");
+        outcome.expect("joined").expect("no panic").expect("drained");
+    }
+}
+
+/// A metric's value; all labels must be given in order: `name{a="b"}`.
+fn metric(runtime: &Runtime, name: &str) -> f64 {
+    let text = TextEncoder::new()
+        .encode_to_string(&runtime.registry.gather())
+        .expect("text");
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().expect("a number"))
 }
 
 /// Days of UTC under these prefixes.
