@@ -50,6 +50,19 @@ impl Archive {
     /// Every line of every object, in the order of the keys.
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
+        self.each_line(|key, line| {
+            let event = serde_json::from_str(line).unwrap_or_else(|error| panic!("a line of {key}: {error}"));
+            lines.push(Line {
+                key: key.to_owned(),
+                text: line.to_owned(),
+                event,
+            });
+        });
+        lines
+    }
+
+    /// Shows every line and the key of its object, one object in memory at a time.
+    pub fn each_line(&self, mut show: impl FnMut(&str, &str)) {
         for (key, body) in &self.objects {
             let mut text = String::new();
             MultiGzDecoder::new(body.as_slice())
@@ -57,15 +70,8 @@ impl Archive {
                 .unwrap_or_else(|error| panic!("{key} is not gzip: {error}"));
             assert!(text.ends_with('\n'), "the last line of {key} is not ended");
             for line in text.lines() {
-                let event =
-                    serde_json::from_str(line).unwrap_or_else(|error| panic!("a line of {key}: {error}"));
-                lines.push(Line {
-                    key: key.clone(),
-                    text: line.to_owned(),
-                    event,
-                });
+                show(key, line);
             }
         }
-        lines
     }
 }

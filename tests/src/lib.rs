@@ -2,6 +2,7 @@
 //! into the buckets.
 
 mod archive;
+mod fleet;
 mod pipeline;
 mod process;
 mod stream;
@@ -9,6 +10,7 @@ mod stream;
 use std::time::{Duration, Instant};
 
 pub use archive::{Archive, Line};
+pub use fleet::{Days, Fleet, OpenShard};
 pub use pipeline::{Client, Pipeline, Sent};
 pub use process::{Ended, Process};
 

@@ -128,14 +128,23 @@ impl Process {
 
     /// Asks for a drain with SIGTERM and waits for the end.
     pub async fn terminate(self) -> Ended {
+        self.signal("TERM").await;
+        self.wait().await
+    }
+
+    /// Sends it a signal by name: `STOP` and `CONT` pause it and let it go on.
+    pub async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("still running").to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(pid)
+            .status()
+            .await;
         assert!(
             sent.is_ok_and(|status| status.success()),
             "cannot signal {}",
             self.name
         );
-        self.wait().await
     }
 
     /// Ends it with SIGKILL, as a crash or a lost machine would.
