@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     EventType, InvalidId, MAX_DEPTH_LIMIT, MalformedEvent, Pii, Producer, RawEvent, SERVER_SET_FIELDS,
-    Schema, SchemaVersion, field, tree::Borrowed,
+    Schema, SchemaVersion, field, tree::Borrowed, types::Types,
 };
 
 /// The dialect every document must declare.
@@ -107,8 +107,8 @@ pub enum CatalogueProblem {
         /// The field's name.
         field: String,
     },
-    /// A field holds more than one value.
-    #[error("field {field}: an event is flat, so it cannot be an object or an array")]
+    /// A field may hold more than one value.
+    #[error("field {field}: an event is flat, so its \"type\" must be there and no object or array")]
     NotFlat {
         /// The field's name.
         field: String,
@@ -136,8 +136,8 @@ pub enum CatalogueProblem {
     /// The document does not say who produces such events.
     #[error("must have \"x-producer\": a list of \"device\", \"app\" and \"platform\"")]
     Producer,
-    /// A reference leaves the document.
-    #[error("the reference {reference} leaves the document: only \"#…\" is followed")]
+    /// A reference leaves the document, or points at what is compared by itself between versions.
+    #[error("the reference {reference} is not followed: only \"#/$defs/…\" is")]
     Reference {
         /// Where it points.
         reference: String,
@@ -165,15 +165,22 @@ impl Catalogue {
     ) -> Result<Self, CatalogueError> {
         let mut catalogue = Self::default();
         for (path, document) in documents {
-            let path = path.as_ref();
-            catalogue
-                .add(path, document.as_ref())
-                .map_err(|problem| CatalogueError {
-                    path: path.to_owned(),
-                    problem,
-                })?;
+            catalogue.add(path.as_ref(), document.as_ref())?;
         }
         Ok(catalogue)
+    }
+
+    /// Compiles what is fit for a catalogue, beside what is wrong with the rest: for a person who wants
+    /// to see it all at once.
+    pub fn gather<P: AsRef<str>, B: AsRef<[u8]>>(
+        documents: impl IntoIterator<Item = (P, B)>,
+    ) -> (Self, Vec<CatalogueError>) {
+        let mut catalogue = Self::default();
+        let unfit = documents
+            .into_iter()
+            .filter_map(|(path, document)| catalogue.add(path.as_ref(), document.as_ref()).err())
+            .collect();
+        (catalogue, unfit)
     }
 
     /// The newest version of a type.
@@ -202,13 +209,19 @@ impl Catalogue {
         self.types.keys()
     }
 
-    fn add(&mut self, path: &str, document: &[u8]) -> Result<(), CatalogueProblem> {
-        let (event_type, version) = identity(path)?;
-        let schema = compile(event_type.clone(), version, document)?;
-        match self.types.entry(event_type).or_default().insert(version, schema) {
-            None => Ok(()),
-            Some(_) => Err(CatalogueProblem::Twice),
-        }
+    fn add(&mut self, path: &str, document: &[u8]) -> Result<(), CatalogueError> {
+        let mut try_add = || {
+            let (event_type, version) = identity(path)?;
+            let schema = compile(event_type.clone(), version, document)?;
+            match self.types.entry(event_type).or_default().insert(version, schema) {
+                None => Ok(()),
+                Some(_) => Err(CatalogueProblem::Twice),
+            }
+        };
+        try_add().map_err(|problem| CatalogueError {
+            path: path.to_owned(),
+            problem,
+        })
     }
 }
 
@@ -317,10 +330,7 @@ fn fields(properties: &Map<String, Value>) -> Result<BTreeMap<String, Pii>, Cata
         if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
             return Err(CatalogueProblem::FieldName { field: field() });
         }
-        if matches!(
-            definition.get("type").and_then(Value::as_str),
-            Some("object" | "array")
-        ) {
+        if Types::of(definition).nested() {
             return Err(CatalogueProblem::NotFlat { field: field() });
         }
         let pii = definition
@@ -339,7 +349,7 @@ fn refuse_foreign_references(schema: &Value) -> Result<(), CatalogueProblem> {
         Value::Object(object) => {
             for keyword in ["$ref", "$dynamicRef"] {
                 if let Some(Value::String(reference)) = object.get(keyword)
-                    && !reference.starts_with('#')
+                    && !reference.starts_with("#/$defs/")
                 {
                     return Err(CatalogueProblem::Reference {
                         reference: reference.clone(),

@@ -8,15 +8,19 @@
 //! 4. [`ServerFields::splice`] makes the stored line: the client's own bytes, with the fields that
 //!    only the server may set written in front of them.
 //!
+//! Beside that way lies [`compatibility`]: what may change from one version of a schema to the next.
+//!
 //! There is no I/O here: no runtime, no HTTP, no AWS. The bundled schemas are part of the build.
 
 mod catalogue;
+pub mod compatibility;
 mod envelope;
 mod ids;
 mod raw;
 mod schema;
 mod splice;
 mod tree;
+mod types;
 mod verdict;
 
 pub use catalogue::{Catalogue, CatalogueError, CatalogueProblem, bundled_documents};

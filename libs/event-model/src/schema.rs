@@ -113,6 +113,27 @@ impl Schema {
         &self.document
     }
 
+    /// The document as a JSON value.
+    #[must_use]
+    pub fn parsed_document(&self) -> Value {
+        serde_json::from_slice(&self.document).expect("it was parsed when it was compiled")
+    }
+
+    /// The places of those of its own `examples` that it refuses, and why.
+    #[must_use]
+    pub fn broken_examples(&self) -> Vec<(usize, Vec<SchemaError>)> {
+        let document = self.parsed_document();
+        let examples = document.get("examples").and_then(Value::as_array);
+        let verdicts = examples
+            .into_iter()
+            .flatten()
+            .map(|example| self.verdict(example));
+        verdicts
+            .enumerate()
+            .filter_map(|(index, verdict)| Some((index, verdict.err()?)))
+            .collect()
+    }
+
     /// Its title, for people.
     #[must_use]
     pub fn title(&self) -> &str {

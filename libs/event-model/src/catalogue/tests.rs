@@ -252,18 +252,33 @@ fn unfit_documents_are_refused_with_what_is_wrong() {
             field("tags", json!({"x-pii": "keep", "type": "array"})),
         ),
         (
-            "the reference https://example.org/s.json leaves",
+            "the reference https://example.org/s.json is not followed",
             field(
                 "mood",
                 json!({"x-pii": "keep", "$ref": "https://example.org/s.json"}),
             ),
         ),
         (
-            "the reference file:///etc/passwd leaves",
+            "the reference file:///etc/passwd is not followed",
             field(
                 "mood",
                 json!({"x-pii": "keep", "allOf": [{"$ref": "file:///etc/passwd"}]}),
             ),
+        ),
+        (
+            "the reference #/properties/track is not followed",
+            field(
+                "mood",
+                json!({"x-pii": "keep", "type": "string", "$ref": "#/properties/track"}),
+            ),
+        ),
+        (
+            "field mood: an event is flat",
+            field("mood", json!({"x-pii": "keep", "maxLength": 5})),
+        ),
+        (
+            "field mood: an event is flat",
+            field("mood", json!({"x-pii": "keep", "type": ["string", "object"]})),
         ),
         (
             "not a valid schema",
@@ -283,6 +298,53 @@ fn unfit_documents_are_refused_with_what_is_wrong() {
         let problem = changed(change);
         assert!(problem.contains(expected), "{problem}, not {expected}");
     }
+}
+
+#[test]
+fn a_definition_of_the_document_itself_is_followed() {
+    let mut document = play();
+    document["$defs"] = json!({"mood": {"enum": ["calm", "wild"]}});
+    document["properties"]["mood"] = json!({"x-pii": "keep", "type": "string", "$ref": "#/$defs/mood"});
+    let catalogue = Catalogue::from_documents([("play/1-0-0.json", document.to_string())]).expect("fit");
+    let mut event = json!({"eventtype": "play", "action": "play", "musicsource": "tidal", "mood": "calm"});
+    let schema = catalogue.latest("play").expect("play");
+    assert_eq!(schema.verdict(&event), Ok(()));
+    event["mood"] = json!("sad");
+    assert!(schema.verdict(&event).is_err());
+}
+
+#[test]
+fn all_unfit_documents_are_told_beside_the_fit_ones() {
+    let bad = |path: &'static str| (path, "{}".to_owned());
+    let (catalogue, unfit) = Catalogue::gather([
+        bad("play/1-0-1.json"),
+        ("play/1-0-0.json", play().to_string()),
+        bad("play/2-0-0.json"),
+    ]);
+    assert!(catalogue.latest("play").is_some());
+    let unfit: Vec<_> = unfit.into_iter().map(|error| error.path).collect();
+    assert_eq!(unfit, ["play/1-0-1.json", "play/2-0-0.json"]);
+}
+
+#[test]
+fn examples_that_the_schema_itself_refuses_are_found() {
+    let mut document = play();
+    assert_eq!(broken_examples(&document), []);
+    document["examples"][1]["action"] = json!("jump");
+    let broken = broken_examples(&document);
+    assert_eq!(broken.len(), 1);
+    assert_eq!((broken[0].0, broken[0].1[0].pointer.as_str()), (1, "/action"));
+}
+
+fn broken_examples(document: &Value) -> Vec<(usize, Vec<crate::SchemaError>)> {
+    let catalogue = Catalogue::from_documents([("play/1-0-0.json", document.to_string())]).expect("fit");
+    catalogue.latest("play").expect("play").broken_examples()
+}
+
+#[test]
+fn the_bundled_versions_do_not_break_each_other() {
+    let catalogue = Catalogue::bundled().expect("the bundled catalogue");
+    assert_eq!(catalogue.breaches(), []);
 }
 
 #[test]
