@@ -73,6 +73,10 @@ pub enum MalformedReason {
         /// How deep is allowed; the event itself is at depth 1.
         limit: usize,
     },
+    /// A text holds U+0000, escaped. JSON allows it (RFC 8259, section 7), and what reads events after
+    /// JSON does not: it ends the text there, or refuses the line.
+    #[error("a text must not hold the character U+0000")]
+    Nul,
     /// Not JSON. The parser's own words, which name what was expected and never what was found.
     #[error("not valid JSON: {0}")]
     Syntax(String),
@@ -301,11 +305,15 @@ impl<'de> Visitor<'de> for Node<'_> {
         }
     }
 
+    /// A text without escapes: it cannot hold U+0000.
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Tree<'de>, E> {
         self.scalar(Tree::Text(Cow::Borrowed(text)))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Tree<'de>, E> {
+        if self.depth > 0 && text.contains('\0') {
+            return Err(self.reader.fail(MalformedReason::Nul, None));
+        }
         self.scalar(Tree::Text(Cow::Owned(text.to_owned())))
     }
 

@@ -159,14 +159,135 @@ fn hostile_bytes_are_refused_where_they_are() {
 }
 
 #[test]
-fn ten_megabytes_of_brackets_are_refused_at_once() {
-    let started = std::time::Instant::now();
-    for byte in [b'[', b'{'] {
-        let mut bytes = b"{\"a\":".to_vec();
-        bytes.resize(10_000_000, byte);
-        RawEvent::parse(&bytes, 32).expect_err("no event");
+fn an_escaped_nul_is_refused_in_a_text_at_any_depth() {
+    for (json, pointer) in [
+        (r#"{"a":"\u0000"}"#, "/a"),
+        (r#"{"a":"x\u0000y"}"#, "/a"),
+        (r#"{"b":[{"c":"\n\u0000"}]}"#, "/b/0/c"),
+    ] {
+        let fault = fault(json);
+        assert_eq!(fault.reason, MalformedReason::Nul, "{json}");
+        assert_eq!(fault.pointer, pointer, "{json}");
     }
-    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+    RawEvent::parse(br#"{"a":"\\u0000 \u0001"}"#, 4).expect("no NUL");
+}
+
+#[test]
+fn numbers_may_be_long_and_not_huge() {
+    let digits = "7".repeat(100_000);
+    for (number, fits) in [
+        (format!("0.{digits}"), true),
+        (format!("-0.{digits}e-5"), true),
+        (format!("1e-{digits}"), true),
+        (format!("0e{digits}"), true),
+        (digits.clone(), false),
+        (format!("-{digits}.5"), false),
+        (format!("1e{digits}"), false),
+        ("1e400".to_owned(), false),
+        ("-1e400".to_owned(), false),
+        ("1.7976931348623157e308".to_owned(), true),
+        ("1.7976931348623159e308".to_owned(), false),
+        ("123456789012345678901234567890".to_owned(), true),
+    ] {
+        let json = format!("{{\"a\":{number}}}");
+        let shown = &number[..number.len().min(30)];
+        match RawEvent::parse(json.as_bytes(), 4) {
+            Ok(event) => {
+                assert!(fits, "{shown}");
+                assert_eq!(event.bytes(), json.as_bytes(), "{shown}");
+                assert!(
+                    event
+                        .field("a")
+                        .and_then(Value::as_f64)
+                        .is_some_and(f64::is_finite),
+                    "{shown}"
+                );
+            }
+            Err(fault) => {
+                assert!(!fits, "{shown}: {fault}");
+                let expected = MalformedReason::Syntax("number out of range".to_owned());
+                assert_eq!(fault.reason, expected, "{shown}");
+                assert!((5..=json.len()).contains(&fault.offset), "{shown}: {fault}");
+            }
+        }
+    }
+}
+
+/// Bytes made to make a reader go over them again and again.
+fn costly(bytes: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let filled = |head: &str, unit: &str, tail: &str| {
+        let times = bytes.saturating_sub(head.len() + tail.len()) / unit.len();
+        format!("{head}{}{tail}", unit.repeat(times)).into_bytes()
+    };
+    let names = |last: &str| {
+        let names: String = (0..bytes / 14)
+            .map(|number| format!("\"{number:09}\":1,"))
+            .collect();
+        format!("{{{names}\"{last}\":1}}").into_bytes()
+    };
+    vec![
+        ("open brackets", filled("{\"a\":", "[", "")),
+        ("open braces", filled("", "{\"a\":", "")),
+        ("names", names("a")),
+        ("names, the first again at the end", names("000000000")),
+        ("one long name twice", {
+            let name = "n".repeat(bytes / 2);
+            format!("{{\"{name}\":1,\"{name}\":1}}").into_bytes()
+        }),
+        (
+            "a long name above a fault",
+            filled("{\"", "n", "\":{\"a\":1,\"a\":1}}"),
+        ),
+        ("line breaks before a fault", filled("{", "\n", "x")),
+        ("items", filled("{\"a\":[1", ",1", "]}")),
+        ("empty arrays", filled("{\"a\":[[]", ",[]", "]}")),
+        ("escapes", filled("{\"a\":\"", "\\u0061", "\"}")),
+        ("backslashes", filled("{\"a\":\"", "\\\\", "\"}")),
+        ("surrogates", filled("{\"a\":\"", "\\ud83d\\ude00", "\\ud83d\"}")),
+        ("digits", filled("{\"a\":0.", "7", "}")),
+        ("an exponent", filled("{\"a\":1e", "7", "}")),
+        ("white space", filled("{", " ", "}")),
+        ("an open text", filled("{\"a\":\"", "x", "")),
+    ]
+}
+
+/// Reading takes time in proportion to the bytes: sixteen times the bytes take about sixteen times as
+/// long, a few times more where maps outgrow caches, and what is quadratic 256 times. The shortest of
+/// several runs counts, because others use the machine too.
+#[test]
+fn no_bytes_cost_more_than_their_number() {
+    let shortest = |bytes: &[u8]| {
+        let run = |_| {
+            let started = std::time::Instant::now();
+            drop(RawEvent::parse(bytes, 32));
+            started.elapsed()
+        };
+        (0..7).map(run).min().expect("several runs")
+    };
+    let (few, many) = (costly(10_000), costly(160_000));
+    for ((name, few), (_, many)) in few.into_iter().zip(many) {
+        let floor = std::time::Duration::from_micros(50);
+        let (short, long) = (shortest(&few).max(floor), shortest(&many));
+        assert!(
+            long < short * 128,
+            "{name}: {short:?} for one part, {long:?} for sixteen"
+        );
+    }
+}
+
+#[test]
+fn ten_megabytes_are_read_or_refused_in_bounds() {
+    let brackets = costly(10_000_000).into_iter().take(2);
+    for (name, bytes) in brackets.chain(costly(200_000)) {
+        match RawEvent::parse(&bytes, 32) {
+            Ok(event) => assert_eq!(event.bytes(), bytes.trim_ascii(), "{name}"),
+            Err(fault) => {
+                assert!(fault.offset <= bytes.len(), "{name}");
+                assert!(fault.pointer.len() <= MAX_POINTER, "{name}");
+                assert!(fault.to_string().len() <= 2 * MAX_POINTER, "{name}");
+            }
+        }
+    }
 }
 
 #[test]

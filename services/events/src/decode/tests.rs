@@ -116,6 +116,65 @@ fn deep_bodies_are_skipped_over_without_recursion() {
     assert_eq!(events(&body, Format::Json).map(|events| events.len()), Ok(1));
 }
 
+/// Finding the events takes time in proportion to the bytes: see `event_model`'s own test of this, with
+/// the same bounds.
+#[test]
+fn no_body_costs_more_than_its_bytes() {
+    let bodies = |bytes: usize| {
+        let filled = |head: &str, unit: &str, tail: &str| {
+            let times = (bytes - head.len() - tail.len()) / unit.len();
+            format!("{head}{}{tail}", unit.repeat(times))
+        };
+        [
+            ("brackets", filled("", "[", ""), Format::Json),
+            ("braces", filled("", "{\"a\":", ""), Format::Json),
+            ("names", filled("{\"a\":1", ",\"a\":1", "}"), Format::Json),
+            (
+                "sending times",
+                filled("{\"sentat\":1", ",\"sentat\":1", "}"),
+                Format::Json,
+            ),
+            (
+                "batches in a batch",
+                filled("{\"events\":", "[{\"events\":", ""),
+                Format::Json,
+            ),
+            ("items", filled("[1", ",1", "]"), Format::Json),
+            (
+                "items in a batch",
+                filled("{\"events\":[1", ",1", "]}"),
+                Format::Json,
+            ),
+            (
+                "nesting in a batch",
+                filled("{\"events\":[", "[", "]}"),
+                Format::Json,
+            ),
+            ("line breaks before a fault", filled("[", "\n", "x"), Format::Json),
+            ("lines", filled("1", "\n1", ""), Format::Ndjson),
+            ("blank lines", filled("1", "\n", ""), Format::Ndjson),
+            ("carriage returns", filled("1", "\r", "\n"), Format::Ndjson),
+            ("a bad byte at the end", filled("\"", "å", ""), Format::Json),
+        ]
+    };
+    let shortest = |body: &str, format| {
+        let run = |_| {
+            let started = std::time::Instant::now();
+            drop(decode(body.as_bytes(), format, 500));
+            started.elapsed()
+        };
+        (0..7).map(run).min().expect("several runs")
+    };
+    for ((name, few, format), (_, many, _)) in bodies(50_000).into_iter().zip(bodies(800_000)) {
+        let floor = std::time::Duration::from_micros(50);
+        let (short, long) = (shortest(&few, format).max(floor), shortest(&many, format));
+        assert!(
+            long < short * 128,
+            "{name}: {short:?} for one part, {long:?} for sixteen"
+        );
+    }
+}
+
 #[test]
 fn media_types_are_what_they_say() {
     let format = |pairs: &[(header::HeaderName, &'static str)]| {

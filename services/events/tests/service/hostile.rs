@@ -41,6 +41,48 @@ fn cases() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
         ),
         ("a NUL in a text", event(",\"track\":\"\0\""), 400, "not_json"),
         (
+            "an escaped NUL in a text",
+            event(",\"track\":\"a\\u0000b\""),
+            422,
+            "malformed",
+        ),
+        (
+            "an escaped NUL in a name",
+            event(",\"tr\\u0000ck\":\"a\""),
+            422,
+            "invalid",
+        ),
+        (
+            "a low surrogate first",
+            event(",\"track\":\"\\udc00\\ud800\""),
+            422,
+            "malformed",
+        ),
+        (
+            "a number that takes an exponent to be huge",
+            event(",\"secondslistened\":1e400"),
+            422,
+            "malformed",
+        ),
+        (
+            "a number of twenty thousand digits",
+            event(&format!(",\"secondslistened\":{}", "9".repeat(20_000))),
+            422,
+            "malformed",
+        ),
+        (
+            "a number of a hundred thousand digits",
+            event(&format!(",\"secondslistened\":0.{}", "9".repeat(100_000))),
+            413,
+            "too_large",
+        ),
+        (
+            "a name twice, in an array, deep",
+            event(",\"x\":[[{\"y\":[{\"a\":1,\"b\":2,\"\\u0061\":3}]}]]"),
+            422,
+            "malformed",
+        ),
+        (
             "invalid UTF-8",
             [b"{\"a\":\"".to_vec(), vec![0xc3, 0x28], b"\"}".to_vec()].concat(),
             400,
@@ -212,6 +254,65 @@ async fn hostile_bodies_get_a_precise_answer_and_change_nothing() {
         200,
         "the service goes on"
     );
+}
+
+/// Where an event is malformed is said by pointer and by byte of the event.
+#[tokio::test]
+async fn a_malformed_event_is_told_where() {
+    let collector = Collector::start(&[]).await;
+    let number = format!("{{\"a\":{}}}", "9".repeat(20_000));
+    for (event, pointer, said) in [
+        (
+            r#"{"x":[{"a":1,"a":2}]}"#,
+            "/x/0/a",
+            "this name is there twice (at byte ",
+        ),
+        (
+            r#"{"countrycode":"cn"}"#,
+            "/countrycode",
+            "only the server sets this field (at byte ",
+        ),
+        (
+            r#"{"a":"\u0000"}"#,
+            "/a",
+            "a text must not hold the character U+0000 (at byte ",
+        ),
+        (r#"{"a":"\ud800"}"#, "", "(at byte 1"),
+        (r#"{"a":1e400}"#, "", "number out of range (at byte "),
+        (number.as_str(), "", "number out of range (at byte "),
+    ] {
+        let (status, answer) = collector.send(event.to_owned()).await;
+        let error = &answer["results"][0]["errors"][0];
+        assert_eq!((status, &error["pointer"]), (422, &json!(pointer)), "{answer}");
+        let message = error["message"].as_str().expect("text");
+        assert!(message.contains(said), "{message}, not {said}");
+    }
+    for (body, at) in [
+        ("\u{feff}{}", "(at byte 0)"),
+        ("{} {}", "(at byte 3)"),
+        ("[{},]", "(at byte 4)"),
+        ("{\"a\":\"\u{0}\"}", "(at byte 5)"),
+    ] {
+        let (status, answer) = collector.send(body).await;
+        let detail = answer["detail"].as_str().expect("text");
+        assert_eq!(status, 400);
+        assert!(detail.ends_with(at), "{detail}, not {at}");
+    }
+}
+
+/// Larger than any body may be by default: it is refused by its size, or where it stops to be JSON.
+#[tokio::test]
+async fn ten_megabytes_of_brackets_are_refused() {
+    let brackets = "[".repeat(10_000_000);
+    let collector = Collector::start(&[]).await;
+    assert_eq!(collector.send(brackets.clone()).await.0, 413);
+    let roomy = ["--max-body-bytes", "16MiB", "--max-decompressed-bytes", "16MiB"];
+    let collector = Collector::start(&roomy).await;
+    let (status, answer) = collector.send(brackets).await;
+    assert_eq!((status, &answer["code"]), (400, &json!("not_json")));
+    let (status, _) = collector.send("{\"a\":".repeat(1_600_000)).await;
+    assert_eq!(status, 400);
+    assert_eq!(collector.metric("events_in_flight_bytes"), 0.0);
 }
 
 #[tokio::test]
