@@ -18,6 +18,10 @@ program with exit code 64 and a message that names it, before anything is bound.
 `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL_S3`) and the standard credential
 chain. `syncomatic` has two sides and takes neither from there: each side is configured by its flags.
 
+`events config`, and `hoard config` and `syncomatic config` likewise, takes the flags and variables of the
+service, checks them as it would, and prints each setting with where it comes from: a flag, a variable or
+the default. It connects to nothing and shows no secret.
+
 This page is made from the programs themselves; a test keeps it true.
 ";
 

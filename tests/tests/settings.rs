@@ -77,6 +77,39 @@ async fn a_verbatim_copy_from_europe_to_china_cannot_be_expressed() {
     assert!(message.contains("aws-cn"), "{message}");
 }
 
+/// Each program checks and prints its settings, and says of them what it would say at start.
+#[tokio::test]
+async fn config_prints_the_settings_or_what_is_wrong_with_them() {
+    let hoard = ["--stream=events", "--bucket=archive"];
+    let syncomatic = [
+        "--source-region=cn-north-1",
+        "--source-bucket=events-china",
+        "--source-queue=objects-created",
+        "--source-profile=china",
+        "--destination-region=eu-west-1",
+        "--destination-bucket=events-europe",
+        "--destination-profile=europe",
+    ];
+    for (program, args) in [("hoard", &hoard[..]), ("syncomatic", &syncomatic)] {
+        let args: Vec<_> = ["config"].iter().chain(args).map(ToString::to_string).collect();
+        let variable = format!("{}_LOG_FILTER", program.to_uppercase());
+        let variables = [(variable.as_str(), "debug".to_owned())];
+        let ended = Process::start(PIPELINE, program, &args, &variables).wait().await;
+        assert!(ended.status.success(), "{ended:?}");
+        for arg in &args[1..] {
+            let (flag, value) = arg.split_once('=').expect("a value");
+            let expected = [flag, value, "flag"];
+            let told = |line: &String| line.split_whitespace().eq(expected);
+            assert!(ended.stdout.iter().any(told), "{expected:?}: {ended:?}");
+        }
+        let expected = ["--log-filter", "debug", &variable];
+        let told = |line: &String| line.split_whitespace().eq(expected);
+        assert!(ended.stdout.iter().any(told), "{ended:?}");
+        let message = refused(program, &["config"], &[]).await;
+        assert_eq!(message, refused(program, &[], &[]).await);
+    }
+}
+
 #[tokio::test]
 async fn help_and_version_are_no_failure() {
     for program in ["events", "hoard", "syncomatic", "local"] {

@@ -2,7 +2,7 @@
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`program`] | `main`: settings, logs, admin port, signals, the service, exit code |
+//! | [`program`] | `main`: settings, logs, admin port, signals, the service, exit code; `config`, which prints the settings |
 //! | [`settings`] | flags and environment variables, checked before anything is bound |
 //! | [`shutdown`] | one request to drain, seen by every task, and the deadline that bounds it |
 //! | [`readiness`] | latches: the program is ready when each part has said so |
@@ -20,6 +20,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod concurrency;
+mod explain;
 pub mod logs;
 pub mod program;
 pub mod readiness;

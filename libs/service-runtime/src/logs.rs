@@ -25,7 +25,7 @@ pub fn init<W>(format: LogFormat, filter: &str, writer: W) -> Result<(), String>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let filter = parse_filter(filter)?;
     let json = match format {
         LogFormat::Auto => !std::io::stdout().is_terminal(),
         LogFormat::Json => true,
@@ -45,6 +45,11 @@ where
     .map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// The filter that a list of directives makes.
+pub(crate) fn parse_filter(directives: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(directives).map_err(|error| error.to_string())
 }
 
 /// Says where, not what: a panic's text can quote the data that caused it.

@@ -1,4 +1,5 @@
-//! The `main` of every program: settings → logs → admin port → signals → the service → exit code.
+//! The `main` of every program: settings → logs → admin port → signals → the service → exit code. With
+//! `config` as its first argument it only checks the settings and prints them.
 
 use std::error::Error;
 use std::fs::File;
@@ -10,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::{self, InvalidSetting, LogTarget, RuntimeSettings, Settings};
 use crate::units::format_duration;
-use crate::{Runtime, admin, logs};
+use crate::{Runtime, admin, explain, logs};
 
 /// The command line or the environment is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -28,7 +29,11 @@ where
     F: AsyncFnOnce(S::Config, Runtime) -> Result<(), E>,
     E: Error + 'static,
 {
-    let settings = match settings::parse::<S>(std::env::args_os(), std::env::vars_os()) {
+    let arguments = match explain::asked(std::env::args_os().collect()) {
+        Ok(arguments) => return explain::run::<S>(arguments, std::env::vars_os()),
+        Err(arguments) => arguments,
+    };
+    let settings = match settings::parse::<S>(arguments, std::env::vars_os()) {
         Ok(settings) => settings,
         Err(error) => return refuse(&error),
     };

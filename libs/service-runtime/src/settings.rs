@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, Command, Parser};
+use clap::{ArgMatches, Args, Command, Parser};
 
 use crate::logs::LogFormat;
 use crate::units::parse_duration;
@@ -92,6 +92,15 @@ pub(crate) fn parse<S: Settings>(
     args: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<S, clap::Error> {
+    let (mut command, matches) = matches::<S>(args, variables)?;
+    S::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// The same before they become one value: with where each setting comes from.
+pub(crate) fn matches<S: Settings>(
+    args: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(Command, ArgMatches), clap::Error> {
     let mut command = command::<S>();
     let known: HashSet<OsString> = command
         .get_arguments()
@@ -107,7 +116,8 @@ pub(crate) fn parse<S: Settings>(
         let message = format!("unknown environment variable {}\n", name.to_string_lossy());
         return Err(command.error(ErrorKind::UnknownArgument, message));
     }
-    S::from_arg_matches(&command.try_get_matches_from_mut(args)?).map_err(|error| error.format(&mut command))
+    let matches = command.try_get_matches_from_mut(args)?;
+    Ok((command, matches))
 }
 
 /// The checked configuration of a command of a program: its settings are parsed and checked as the
