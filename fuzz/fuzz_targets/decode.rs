@@ -16,7 +16,7 @@ mod decode;
 mod refusal;
 
 use crate::{
-    decode::{Format, decode},
+    decode::{Decoded, Format, decode},
     refusal::Refusal,
 };
 
@@ -25,7 +25,7 @@ const MAX_EVENTS: usize = 16;
 fuzz_target!(|body: &[u8]| {
     for format in [Format::Json, Format::Ndjson] {
         match decode(body, format, MAX_EVENTS) {
-            Ok(events) => {
+            Ok(Decoded { events, .. }) => {
                 assert!(!events.is_empty() && events.len() <= MAX_EVENTS);
                 let within = body.as_ptr_range();
                 for event in events {

@@ -38,7 +38,13 @@ fuzz_target!(|bytes: &[u8]| {
         expected.push(b',');
     }
     let after_brace = bytes.trim_ascii()[1..].iter();
-    expected.extend(after_brace.map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    expected.extend(after_brace.map(|byte| {
+        if matches!(byte, b'\n' | b'\r') {
+            b' '
+        } else {
+            *byte
+        }
+    }));
     assert_eq!(line, expected);
 
     let mut stored: Value = serde_json::from_slice(&line).expect("a stored line is JSON");

@@ -1,11 +1,12 @@
 //! What the program does beside the service: `events client …` looks after the credentials file,
-//! `events spool …` after what Kinesis will not take.
+//! `events schema …` after the schemas, `events spool …` after what Kinesis will not take.
 //!
 //! A command reads its own arguments, does its work and ends. Results go to standard output, what
 //! went wrong to standard error. The exit code is 0, 1 where the command could not do what was asked,
 //! and 64 where the arguments are wrong.
 
 mod client;
+mod schema;
 mod spool;
 
 use std::{
@@ -31,6 +32,9 @@ enum Command {
     /// Looks after the clients in the credentials file.
     #[command(subcommand)]
     Client(client::Command),
+    /// Looks after the schemas.
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Looks after the events in a spool that Kinesis calls invalid. Stop the service first.
     #[command(subcommand)]
     Spool(spool::Command),
@@ -44,11 +48,19 @@ enum Error {
     #[error(transparent)]
     Credentials(#[from] crate::credentials::CredentialsError),
     #[error(transparent)]
+    Schemas(#[from] crate::schemas::SchemasError),
+    #[error("--against: {0}")]
+    Against(#[source] crate::schemas::SchemasError),
+    #[error("{} in the schemas", if *.0 == 1 { "1 problem".to_owned() } else { format!("{} problems", .0) })]
+    SchemaProblems(usize),
     Spool(#[from] crate::spool::SpoolError),
     #[error("there is no spool in {}", .0.display())]
     NoSpool(PathBuf),
     #[error("cannot write {}: {source}", file.display())]
-    Export { file: PathBuf, source: io::Error },
+    Export {
+        file: PathBuf,
+        source: io::Error,
+    },
     #[error("cannot write the result: {0}")]
     Print(#[from] io::Error),
     #[error("the secret of {key} could not be shown and is lost ({source}): {remedy}")]
@@ -64,7 +76,7 @@ enum Error {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let arguments: Vec<_> = arguments.into_iter().collect();
     let first = arguments.get(1)?;
-    if first != "client" && first != "spool" {
+    if first != "client" && first != "schema" && first != "spool" {
         return None;
     }
     let line = match Line::try_parse_from(arguments) {
@@ -81,6 +93,7 @@ impl Command {
     fn run(self, out: &mut impl Write) -> Result<(), Error> {
         match self {
             Self::Client(command) => command.run(out),
+            Self::Schema(command) => command.run(out),
             Self::Spool(command) => command.run(out),
         }
     }

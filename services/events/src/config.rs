@@ -22,6 +22,7 @@ use crate::{
     http::cors::{CorsOrigins, Origin, parse_origin},
     quota::{Quota, QuotaSettings},
     reload::Reloadable,
+    schemas::Schemas,
 };
 
 /// The most records of a PutRecords call, the most bytes, and the most bytes of one record, partition
@@ -45,7 +46,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Takes events over HTTP, checks them against their schemas and sends them on to a Kinesis stream.
 #[derive(Debug, Parser)]
-#[command(after_help = "Beside the service: `events client --help` looks after the clients.")]
+#[command(
+    after_help = "Beside the service: `events client --help` looks after the clients, `events schema --help` after \
+                        the schemas, and `events config` with the same flags and variables checks and prints the settings."
+)]
 pub struct Settings {
     /// Address of the public port.
     #[arg(long, default_value = "0.0.0.0:8080")]
@@ -63,8 +67,13 @@ pub struct Settings {
     #[arg(long, help_heading = "Credentials")]
     credentials_hash_key_file: PathBuf,
 
-    /// How often to look whether these files changed.
-    #[arg(long, default_value = "5s", value_parser = parse_duration, help_heading = "Credentials")]
+    /// Folder with the schemas, as EVENTTYPE/MODEL-REVISION-ADDITION.json. Without it the schemas that
+    /// are part of the program are used.
+    #[arg(long, help_heading = "Schemas")]
+    schemas_folder: Option<PathBuf>,
+
+    /// How often to look whether credentials, schemas or the country database changed.
+    #[arg(long, default_value = "5s", value_parser = parse_duration, help_heading = "Operation")]
     reload_interval: Duration,
 
     /// Attempts with wrong credentials that one address may make in a row; beyond it, they are
@@ -235,7 +244,9 @@ pub struct Config {
     pub credentials: Arc<Reloadable<CredentialsFiles>>,
     /// How often an address may present wrong credentials.
     pub attempts: AttemptSettings,
-    /// How often to look whether the credentials changed.
+    /// What the events are judged by.
+    pub schemas: Arc<Reloadable<Schemas>>,
+    /// How often to look whether credentials, schemas or the country database changed.
     pub reload_interval: Duration,
     /// What is believed of the proxies in front, and where a country comes from.
     pub edge: Edge,
@@ -348,11 +359,15 @@ impl settings::Settings for Settings {
         let database = database
             .transpose()
             .map_err(|error| InvalidSetting::new("--country-database", error.to_string()))?;
+        let schemas = self.schemas_folder.map_or(Schemas::Bundled, Schemas::Folder);
+        let schemas = Reloadable::read(schemas)
+            .map_err(|error| InvalidSetting::new("--schemas-folder", error.to_string()))?;
         Ok(Config {
             listen: self.listen,
             endpoint: Endpoint::default(),
             stream: self.stream,
             credentials: Arc::new(credentials),
+            schemas: Arc::new(schemas),
             reload_interval: self.reload_interval,
             attempts: AttemptSettings {
                 burst: self.failed_attempts,

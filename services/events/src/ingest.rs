@@ -26,6 +26,7 @@ use crate::{
     quota::Quotas,
     refusal::{Refusal, Rejected},
     reload::Reloadable,
+    schemas::Schemas,
     stream::StreamLimits,
     submission::{Durability, Settled, submission},
     validate::Rules,
@@ -39,7 +40,7 @@ const RECORD_OVERHEAD: usize = 512;
 pub(crate) struct Ingest {
     pub(crate) attempts: FailedAttempts,
     pub(crate) credentials: Arc<Reloadable<CredentialsFiles>>,
-    pub(crate) catalogue: Catalogue,
+    pub(crate) schemas: Arc<Reloadable<Schemas>>,
     pub(crate) limits: Limits,
     pub(crate) decompressor: Decompressor,
     pub(crate) stream_limits: StreamLimits,
@@ -91,7 +92,8 @@ impl Ingest {
         let mut watch = Stopwatch::start();
         let credentials = self.credentials.current();
         let client = self.prove(peer, headers, &credentials)?;
-        let path_type = self.authorise(client, path_type)?;
+        let catalogue = self.schemas.current();
+        let path_type = authorise(client, path_type, &catalogue)?;
         watch.lap(&stages.auth);
         let format = Format::of(headers)?;
         let encoding = Encoding::of(headers)?;
@@ -103,10 +105,9 @@ impl Ingest {
         let Decoded { events, sent_at } = decode(&bytes, format, self.limits.events)?;
         watch.lap(&stages.decode);
 
-        let catalogue = &self.catalogue;
         let limits = self.limits.within(self.stream_limits.record_bytes());
         let rules = Rules {
-            catalogue,
+            catalogue: &catalogue,
             client,
             limits: &limits,
             path_type: path_type.as_ref(),
@@ -149,16 +150,6 @@ impl Ingest {
             }
             refusal
         })
-    }
-
-    /// A type in the path can be refused before the body is read.
-    fn authorise(&self, client: &Client, path_type: Option<&str>) -> Result<Option<EventType>, Refusal> {
-        let Some(name) = path_type else { return Ok(None) };
-        let schema = self.catalogue.latest(name).ok_or(Refusal::UnknownType)?;
-        if !client.may_send(schema) {
-            return Err(Refusal::Forbidden);
-        }
-        Ok(Some(schema.event_type().clone()))
     }
 
     /// Charges a request's events, of whatever worth, to the quotas.
@@ -237,4 +228,18 @@ impl Ingest {
         }
         outcomes
     }
+}
+
+/// A type in the path can be refused before the body is read.
+fn authorise(
+    client: &Client,
+    path_type: Option<&str>,
+    catalogue: &Catalogue,
+) -> Result<Option<EventType>, Refusal> {
+    let Some(name) = path_type else { return Ok(None) };
+    let schema = catalogue.latest(name).ok_or(Refusal::UnknownType)?;
+    if !client.may_send(schema) {
+        return Err(Refusal::Forbidden);
+    }
+    Ok(Some(schema.event_type().clone()))
 }

@@ -37,6 +37,7 @@ mod put;
 pub mod quota;
 mod refusal;
 pub mod reload;
+mod schemas;
 mod shard_map;
 mod shards;
 mod spool;
@@ -56,6 +57,7 @@ pub use admission::Budget;
 pub use attempts::AttemptSettings;
 pub use config::{Config, Limits, PublishSettings, Settings, SpoolSettings};
 pub use http::cors::CorsOrigins;
+pub use schemas::{Schemas, SchemasError};
 pub use spool::{Damage, SpoolError};
 
 use crate::{
@@ -85,9 +87,6 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The bundled schemas are not a catalogue.
-    #[error(transparent)]
-    Catalogue(#[from] event_model::CatalogueError),
     /// A metric could not be registered: another service uses the registry.
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
@@ -141,7 +140,7 @@ pub async fn run(
     let ingest = Arc::new(Ingest {
         attempts: FailedAttempts::new(&config.attempts, Arc::clone(&metrics)),
         credentials: Arc::clone(&config.credentials),
-        catalogue: event_model::Catalogue::bundled()?,
+        schemas: Arc::clone(&config.schemas),
         limits: config.limits,
         decompressor: Decompressor::new(config.limits.decompressed_bytes, config.limits.body_timeout),
         stream_limits: stream.limits().clone(),
@@ -185,6 +184,15 @@ pub async fn run(
             ),
         );
     }
+    tasks.spawn(
+        "schemas watch",
+        reload::watch(
+            config.schemas,
+            config.reload_interval,
+            metrics.schemas_reload.clone(),
+            runtime.shutdown.clone(),
+        ),
+    );
     tasks.spawn("publisher", publisher.run());
     let server = http::Server {
         listener,

@@ -68,6 +68,8 @@ pub(crate) struct Metrics {
     pub(crate) credentials_reload: ReloadMetrics,
     /// Whether the country database is the one in its file.
     pub(crate) country_database_reload: ReloadMetrics,
+    /// Whether the schemas are the ones in their folder.
+    pub(crate) schemas_reload: ReloadMetrics,
 }
 
 impl Metrics {
@@ -225,6 +227,7 @@ impl Metrics {
             )?,
             credentials_reload: ReloadMetrics::register(registry, "credentials")?,
             country_database_reload: ReloadMetrics::register(registry, "country_database")?,
+            schemas_reload: ReloadMetrics::register(registry, "schemas")?,
         };
         for scope in [Scope::Client, Scope::Partner] {
             metrics.quota_refused.with_label_values(&[scope.as_str()]);

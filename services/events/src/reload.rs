@@ -1,4 +1,4 @@
-//! What is read from files is read again when they change: credentials, the country database.
+//! What is read from files is read again when they change: credentials, schemas, the country database.
 //!
 //! Files are looked at rather than waited for: a Kubernetes secret changes by a swap of symbolic
 //! links, a network file system tells nobody, and a look is a few system calls. A value is replaced
@@ -27,7 +27,7 @@ pub trait Source: Send + Sync + 'static {
     /// Why it cannot be read. It is logged: nothing secret.
     type Error: std::error::Error;
 
-    /// The files whose change may change the value.
+    /// The files and folders whose change may change the value.
     fn files(&self) -> Vec<PathBuf>;
 
     /// Reads the value.
@@ -49,7 +49,7 @@ pub struct Reloadable<S: Source> {
 
 /// What a look found.
 #[derive(Debug, PartialEq, Eq)]
-enum Change {
+pub(crate) enum Change {
     Nothing,
     Replaced,
     /// The files cannot be used: why.
@@ -79,7 +79,7 @@ impl<S: Source> Reloadable<S> {
     }
 
     /// Looks at the files and, when they changed or could not be used before, reads them.
-    fn refresh(&self) -> Change {
+    pub(crate) fn refresh(&self) -> Change {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let found = look(&self.source.files());
         if seen.as_ref() == Some(&found) {

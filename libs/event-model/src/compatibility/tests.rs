@@ -113,10 +113,10 @@ fn a_breach_says_where_why_and_how_to_fix_it() {
     let catalogue = catalogue(&[
         old(),
         version("1-0-1", |document| {
-            document["properties"]["mood"]["maxLength"] = json!(5)
+            document["properties"]["mood"]["maxLength"] = json!(5);
         }),
         version("1-0-2", |document| {
-            document["properties"]["mood"]["maxLength"] = json!(7)
+            document["properties"]["mood"]["maxLength"] = json!(7);
         }),
     ]);
     let said: Vec<_> = catalogue

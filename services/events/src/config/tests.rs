@@ -55,7 +55,7 @@ fn defaults_are_valid() {
 
 #[test]
 fn contradictions_are_refused_by_the_name_of_the_flag() {
-    let cases: [(&[&str], &str); 39] = [
+    let cases: [(&[&str], &str); 40] = [
         (&["--stream", ""], "--stream"),
         (&["--stream", "a/b"], "--stream"),
         (&["--max-event-bytes", "10MiB"], "--max-event-bytes"),
@@ -79,6 +79,7 @@ fn contradictions_are_refused_by_the_name_of_the_flag() {
         (&["--put-concurrency", "0"], "--put-concurrency"),
         (&["--record-time-to-live", "15s"], "--record-time-to-live"),
         (&["--reload-interval", "0s"], "--reload-interval"),
+        (&["--schemas-folder", "/nowhere"], "--schemas-folder"),
         (&["--cors-origin", "https://app.example.com/"], "--cors-origin"),
         (&["--cors-origin", "*,https://app.example.com"], "--cors-origin"),
         (&["--spool-max-bytes", "1"], "--spool-max-bytes"),

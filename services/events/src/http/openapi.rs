@@ -25,7 +25,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// `GET /openapi.json`.
 pub(super) async fn openapi(State(ingest): State<Arc<Ingest>>) -> Response {
-    respond(StatusCode::OK, JSON, &document(&ingest.catalogue))
+    respond(StatusCode::OK, JSON, &document(&ingest.schemas.current()))
 }
 
 /// Each status of an answer about events: when it is given, and whether it says when to come back.

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
-use event_model::{Producer, Schema};
+use event_model::{Catalogue, Producer, Schema};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -32,16 +32,18 @@ struct Type<'c> {
 
 /// `GET /v1/schemas`: every type.
 pub(super) async fn types(State(ingest): State<Arc<Ingest>>) -> Response {
-    let types = ingest.catalogue.event_types();
-    let types: Vec<_> = types
-        .filter_map(|name| describe(&ingest, name.as_str()))
+    let catalogue = ingest.schemas.current();
+    let types: Vec<_> = catalogue
+        .event_types()
+        .filter_map(|name| describe(&catalogue, name.as_str()))
         .collect();
     json(StatusCode::OK, JSON, &serde_json::json!({ "eventtypes": types }))
 }
 
 /// `GET /v1/schemas/{eventtype}`: its versions.
 pub(super) async fn versions(State(ingest): State<Arc<Ingest>>, Path(event_type): Path<String>) -> Response {
-    describe(&ingest, &event_type).map_or_else(unknown, |described| json(StatusCode::OK, JSON, &described))
+    let catalogue = ingest.schemas.current();
+    describe(&catalogue, &event_type).map_or_else(unknown, |described| json(StatusCode::OK, JSON, &described))
 }
 
 /// `GET /v1/schemas/{eventtype}/{version}`: the document as it was written.
@@ -51,13 +53,14 @@ pub(super) async fn document(
     headers: HeaderMap,
 ) -> Response {
     let version = version.parse().ok();
-    let schema = version.and_then(|version| ingest.catalogue.get(&event_type, version));
+    let catalogue = ingest.schemas.current();
+    let schema = version.and_then(|version| catalogue.get(&event_type, version));
     schema.map_or_else(unknown, |schema| serve(schema, &headers))
 }
 
-fn describe<'c>(ingest: &'c Ingest, event_type: &str) -> Option<Type<'c>> {
-    let latest = ingest.catalogue.latest(event_type)?;
-    let versions = ingest.catalogue.versions(event_type)?;
+fn describe<'c>(catalogue: &'c Catalogue, event_type: &str) -> Option<Type<'c>> {
+    let latest = catalogue.latest(event_type)?;
+    let versions = catalogue.versions(event_type)?;
     Some(Type {
         eventtype: latest.event_type().as_str(),
         title: latest.title(),

@@ -20,5 +20,7 @@ mod overload;
 mod privacy;
 mod quotas;
 mod reload;
+mod schemas;
 mod spool;
+mod stored;
 mod traces;

@@ -147,7 +147,7 @@ async fn send(collector: &Collector, shape: Shape, events: &[String]) -> Vec<Str
 
 #[tokio::test]
 async fn every_event_is_stored_as_it_was_sent_behind_the_server_s_fields() {
-    let collector = Collector::start(&["--country-header", "x-country"]).await;
+    let collector = Collector::start(&[]).await;
     let mut runner = TestRunner::new(Config::default());
     let mut sent = BTreeMap::new();
     let shapes = [

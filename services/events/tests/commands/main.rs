@@ -1,5 +1,8 @@
 //! The program's commands, as a person or a script runs them.
 
+mod config;
+mod schema;
+
 use std::{
     path::Path,
     process::{Command, Output},
