@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use jsonschema::Validator;
+use serde_json::Value;
 
 use crate::{
-    EventType, RawEvent, SchemaVersion,
+    EventType, MAX_DEPTH_LIMIT, RawEvent, SchemaVersion,
     tree::Borrowed,
     verdict::{SchemaError, explain},
 };
@@ -119,7 +120,7 @@ impl Schema {
         serde_json::from_slice(&self.document).expect("it was parsed when it was compiled")
     }
 
-    /// The places of those of its own `examples` that it refuses, and why.
+    /// The places of those of its own `examples` that are no valid events of its type, and why.
     #[must_use]
     pub fn broken_examples(&self) -> Vec<(usize, Vec<SchemaError>)> {
         let document = self.parsed_document();
@@ -127,11 +128,22 @@ impl Schema {
         let verdicts = examples
             .into_iter()
             .flatten()
-            .map(|example| self.verdict(example));
+            .map(|example| self.example(&example.to_string()));
         verdicts
             .enumerate()
             .filter_map(|(index, verdict)| Some((index, verdict.err()?)))
             .collect()
+    }
+
+    fn example(&self, example: &str) -> Result<(), Vec<SchemaError>> {
+        match RawEvent::parse_text(example, MAX_DEPTH_LIMIT) {
+            Ok(event) => self.verdict(&event),
+            Err(fault) => Err(vec![SchemaError {
+                pointer: fault.pointer,
+                keyword: String::new(),
+                message: fault.reason.to_string(),
+            }]),
+        }
     }
 
     /// Its title, for people.

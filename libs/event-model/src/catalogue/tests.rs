@@ -308,9 +308,9 @@ fn a_definition_of_the_document_itself_is_followed() {
     let catalogue = Catalogue::from_documents([("play/1-0-0.json", document.to_string())]).expect("fit");
     let mut event = json!({"eventtype": "play", "action": "play", "musicsource": "tidal", "mood": "calm"});
     let schema = catalogue.latest("play").expect("play");
-    assert_eq!(schema.verdict(&event), Ok(()));
+    assert_eq!(verdict(schema, &event), Ok(()));
     event["mood"] = json!("sad");
-    assert!(schema.verdict(&event).is_err());
+    assert!(verdict(schema, &event).is_err());
 }
 
 #[test]
