@@ -53,14 +53,12 @@ enum Error {
     Against(#[source] crate::schemas::SchemasError),
     #[error("{} in the schemas", if *.0 == 1 { "1 problem".to_owned() } else { format!("{} problems", .0) })]
     SchemaProblems(usize),
+    #[error(transparent)]
     Spool(#[from] crate::spool::SpoolError),
     #[error("there is no spool in {}", .0.display())]
     NoSpool(PathBuf),
     #[error("cannot write {}: {source}", file.display())]
-    Export {
-        file: PathBuf,
-        source: io::Error,
-    },
+    Export { file: PathBuf, source: io::Error },
     #[error("cannot write the result: {0}")]
     Print(#[from] io::Error),
     #[error("the secret of {key} could not be shown and is lost ({source}): {remedy}")]
