@@ -498,8 +498,9 @@ fn day_marker(settings: &Settings) -> Result<Option<DayMarker>, InvalidSetting> 
         .as_ref()
         .unwrap_or(&settings.prefix)
         .clone();
-    if !prefix.fields().is_empty() || prefix.unit() != Unit::Day || !prefix.names_the_day() {
-        let problem = "must name year, month and day and nothing else; it is --prefix unless set";
+    let is_of_days = prefix.fields().is_empty() && prefix.unit() == Unit::Day && prefix.names_the_day();
+    if !is_of_days || !prefix.sample().ends_with('/') {
+        let problem = "must name year, month and day and no more, and end with /; it is --prefix unless set";
         return Err(InvalidSetting::new("--day-marker-prefix", problem));
     }
     Ok(Some(DayMarker {

@@ -1,6 +1,7 @@
 //! An emulated AWS in a process of its own, with a stream full of events.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use aws_sdk_kinesis::primitives::Blob;
@@ -96,6 +97,24 @@ impl Cloud {
                 s3.delete_object().bucket(BUCKET).key(key).send().await?;
             }
         }
+    }
+
+    /// Writes the objects of the archive under `folder`.
+    pub(crate) async fn export(&self, folder: &Path) -> Result<(), Failure> {
+        let (_, s3) = self.place.clients().await;
+        let listed = s3.list_objects_v2().bucket(BUCKET).prefix("raw/").send().await?;
+        for key in listed
+            .contents
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|object| object.key)
+        {
+            let object = s3.get_object().bucket(BUCKET).key(&key).send().await?;
+            let path = folder.join(&key);
+            std::fs::create_dir_all(path.parent().ok_or("a key without a folder")?)?;
+            std::fs::write(path, object.body.collect().await?.into_bytes())?;
+        }
+        Ok(())
     }
 
     pub(crate) fn stop(mut self) -> Result<(), Failure> {

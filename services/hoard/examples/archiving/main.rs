@@ -7,6 +7,9 @@
 //!   reading the same stream with the SDK and dropping it, plus that of the compression alone;
 //! - memory: the peak of an instance with 1 and with 200 shards.
 //!
+//! `… -- export FOLDER gzip 4` writes the objects of a small archive into a folder instead, for readers
+//! that are not ours: `gzip -t`, DuckDB.
+//!
 //! The emulated cloud and each instance are processes of their own; the CPU and memory of one process
 //! are what is printed.
 
@@ -41,7 +44,8 @@ async fn main() -> Result<(), Failure> {
             let compression = choice(compression, level)?;
             instance::archive(&Place::new(endpoint, shards, records)?, compression).await
         }
-        _ => Err("give no arguments, or `compression`".into()),
+        ["export", folder, name, level] => export(folder, name, level).await,
+        _ => Err("give no arguments, `compression`, or `export FOLDER gzip|zstd|none LEVEL`".into()),
     }
 }
 
@@ -53,6 +57,14 @@ fn choice(name: &str, level: &str) -> Result<Compression, Failure> {
         "none" => Ok(Compression::None),
         other => Err(format!("{other} is no compression").into()),
     }
+}
+
+async fn export(folder: &str, name: &str, level: &str) -> Result<(), Failure> {
+    let cloud = Cloud::start(4, 40_000).await?;
+    usage::of_child(&["archive"], &cloud.place, &[name, level])?;
+    cloud.export(std::path::Path::new(folder)).await?;
+    println!("{} records, {} bytes", cloud.place.records, cloud.bytes);
+    cloud.stop()
 }
 
 async fn tables() -> Result<(), Failure> {

@@ -51,7 +51,7 @@ fn a_start_is_a_word_or_a_time() {
 
 #[test]
 fn what_cannot_work_is_refused_by_name() {
-    let cases: [(&[&str], &str); 36] = [
+    let cases: [(&[&str], &str); 37] = [
         (&["--shard-read-rate", "3MB"], "--shard-read-rate"),
         (&["--replica-name", "a/b"], "--replica-name"),
         (&["--heartbeat-interval", "10ms"], "--heartbeat-interval"),
@@ -90,6 +90,10 @@ fn what_cannot_work_is_refused_by_name() {
         ),
         (
             &["--day-marker-delay", "10m", "--prefix", "!{timestamp:yyyy/MM}/"],
+            "--day-marker-prefix",
+        ),
+        (
+            &["--day-marker-delay", "10m", "--prefix", "!{timestamp:yyyy/MM/dd}"],
             "--day-marker-prefix",
         ),
         (&["--kms-key-id", ""], "--kms-key-id"),
