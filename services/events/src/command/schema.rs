@@ -78,7 +78,7 @@ fn problems(catalogue: &Catalogue, published: &Catalogue, unfit: &[CatalogueErro
     let breaches = catalogue
         .breaches_since(published)
         .into_iter()
-        .map(Problem::breach);
+        .map(|breach| Problem::breach(&breach));
     // What cannot be read is there all the same.
     problems.extend(breaches.filter(|breach| unfit.iter().all(|unfit| unfit.path != breach.path)));
     problems.extend(every(catalogue).flat_map(Problem::examples));
