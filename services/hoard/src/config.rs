@@ -45,8 +45,8 @@ const DAY_MARKER_DELAY_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 /// Between looks for complete days, at least.
 const DAY_MARKER_INTERVAL: Duration = Duration::from_secs(60);
 /// docs/benchmarks.md has the table that these were chosen from.
-const GZIP_LEVEL_DEFAULT: u32 = 4;
-const ZSTD_LEVEL_DEFAULT: u32 = 3;
+const GZIP_LEVEL_DEFAULT: u32 = 6;
+const ZSTD_LEVEL_DEFAULT: u32 = 1;
 
 /// Archives a Kinesis stream in S3 as JSON lines, each record exactly once.
 #[derive(Parser, Clone, Debug)]
@@ -104,7 +104,7 @@ pub struct Settings {
     #[arg(long, value_enum, default_value = "gzip", help_heading = "Destination")]
     pub compression: CompressionName,
 
-    /// 1 (fast) to 12 (small) for gzip, 4 unless set; 1 to 19 for zstd, 3 unless set.
+    /// 1 (fast) to 12 (small) for gzip, 6 unless set; 1 to 19 for zstd, 1 unless set.
     #[arg(long, help_heading = "Destination")]
     pub compression_level: Option<u32>,
 

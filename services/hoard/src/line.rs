@@ -102,7 +102,7 @@ pub fn json_line<'a>(data: &'a [u8], fields: &[String]) -> Result<(Cow<'a, [u8]>
     if *first != b'{' {
         return Err(BadRecord::NotAnObject);
     }
-    if !line.iter().copied().any(is_line_break) {
+    if memchr::memchr2(b'\n', b'\r', line).is_none() {
         return Ok((Cow::Borrowed(line), partition));
     }
     let spaced = line

@@ -53,14 +53,14 @@ async fn size_ends_a_cut_and_bounds_its_objects() {
     world.assert_exact().await;
 }
 
-/// Partitions multiply what is open: 200 shards of 20 folders each would be 4,000 compressors.
+/// Partitions multiply what is open: 200 shards of 4 folders each are 800 objects.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_shards_with_partitions_stay_within_the_budget() {
     const MIB: u64 = 1024 * 1024;
     let world = World::with_shards(200).await;
-    let text = "x".repeat(600);
-    let records: Vec<Vec<u8>> = (0..40_000)
-        .map(|n| format!("{{\"n\":{n},\"p\":\"p-{}\",\"text\":\"{text}\"}}", n % 20).into_bytes())
+    let text = "x".repeat(1_500);
+    let records: Vec<Vec<u8>> = (0..8_000)
+        .map(|n| format!("{{\"n\":{n},\"p\":\"p-{}\",\"text\":\"{text}\"}}", n % 4).into_bytes())
         .collect();
     world.send_raw(&records).await;
     let mut config = world.config();
@@ -68,19 +68,20 @@ async fn two_hundred_shards_with_partitions_stay_within_the_budget() {
     config.memory_budget = READ_ALLOWANCE + 4 * MIB;
     config.limits.bytes = 64 * MIB;
     config.limits.age = Duration::from_secs(3600);
+    config.pace.idle = Duration::from_secs(1);
     let limit = config.memory_budget as f64;
     let hoard = world.start(config);
     let mut most = 0.0_f64;
     world
         .until("all is read", async || {
             most = most.max(hoard.metric("hoard_buffer_bytes"));
-            hoard.metric("hoard_records_read_total") == 40_000.0
+            hoard.metric("hoard_records_read_total") == 8_000.0
         })
         .await;
     assert!(most <= limit, "{most} bytes of {limit}");
     assert!(
         hoard.metric("hoard_cuts_total{cause=\"memory\"}") >= 1.0,
-        "28 MB do not fit"
+        "12 MB do not fit"
     );
     hoard.stop().await;
     world.assert_exact_by("p").await;
