@@ -49,7 +49,7 @@ pub fn run(
         };
         let (archive, mut heart) = prepared;
         let delivery = second_delivery(&archive, &runtime.registry)?;
-        let archiving = archive_share(archive, &mut heart, &stream_ready);
+        let archiving = Box::pin(archive_share(archive, &mut heart, &stream_ready));
         let outcome = beside(archiving, delivery, &shutdown).await;
         heart.end().await;
         outcome
