@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
-const SERVER: &str = r#"{"partnerid":"northwind","clientid":"app \"1\"","countrycode":"cn","receivedtime":"1970-01-01T00:00:00.000Z""#;
+const SERVER: &str = r#"{"partnerid":"northwind","clientid":"app \"1\"","countrycode":"cn","receivedtime":"1970-01-01T00:00:00.000Z","correctedtime":"1970-01-01T00:00:00.000Z""#;
 
 fuzz_target!(|bytes: &[u8]| {
     let event = match RawEvent::parse(bytes, 32) {
@@ -31,6 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
         client_id: "app \"1\"",
         country_code: Some("cn"),
         received_time: Timestamp::UNIX_EPOCH,
+        corrected_time: Some(Timestamp::UNIX_EPOCH),
     };
     let line = fields.splice(&event);
     let mut expected = SERVER.as_bytes().to_vec();
