@@ -111,7 +111,7 @@ fn every_unfit_document_is_told_at_once() {
         );
     });
     add_play(folder.path(), "1-0-2", |play| {
-        play["examples"][0]["action"] = json!("jump")
+        play["examples"][0]["action"] = json!("jump");
     });
     write(&folder.path().join("navigation/2-0-0.json"), "{");
     let (code, said, problems) = check(&[folder.path()]);
