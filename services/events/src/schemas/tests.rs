@@ -49,28 +49,28 @@ fn what_is_no_schema_is_named() {
     type Mistake = fn(&Path);
     let cases: [(&str, Mistake); 10] = [
         ("README.md is no schema", |folder| {
-            write(&folder.join("README.md"), "")
+            write(&folder.join("README.md"), "");
         }),
         ("play/old is no schema", |folder| {
-            write(&folder.join("play/old/1-0-0.json"), PLAY)
+            write(&folder.join("play/old/1-0-0.json"), PLAY);
         }),
         ("schema play/1-0-0: ", |folder| {
-            write(&folder.join("play/1-0-0"), PLAY)
+            write(&folder.join("play/1-0-0"), PLAY);
         }),
         ("schema Play/1-0-0.json: ", |folder| {
-            write(&folder.join("Play/1-0-0.json"), PLAY)
+            write(&folder.join("Play/1-0-0.json"), PLAY);
         }),
         ("schema play/1-0-1.json: field schemaversion", |folder| {
             write(&folder.join("play/1-0-1.json"), PLAY);
         }),
         ("schema play/2-0-0.json: ", |folder| {
-            write(&folder.join("play/2-0-0.json"), "{")
+            write(&folder.join("play/2-0-0.json"), "{");
         }),
         ("1-0-1.json holds more than 262144 bytes", |folder| {
             write(&folder.join("play/1-0-1.json"), " ".repeat(300 << 10));
         }),
         ("cannot read ", |folder| {
-            symlink("nowhere", folder.join("gone")).expect("a link")
+            symlink("nowhere", folder.join("gone")).expect("a link");
         }),
         ("1-0-2.json is no schema", |folder| {
             let made = Command::new("mkfifo")

@@ -168,7 +168,7 @@ async fn every_event_is_stored_as_it_was_sent_behind_the_server_s_fields() {
                 events = events
                     .iter()
                     .map(|event| event.replace(['\r', '\n'], "\t"))
-                    .collect()
+                    .collect();
             }
             Shape::Array | Shape::Batch | Shape::Zipped => {}
         }
