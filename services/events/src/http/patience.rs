@@ -104,7 +104,9 @@ mod tests {
         let patience = Duration::from_millis(100);
         let mut ours = Patient::new(ours, patience);
         let start = tokio::time::Instant::now();
-        let ended = ours.write_all(&[0; 1000]).await.expect_err("given up");
+        let written = ours.write_all(&[0; 1000]);
+        let written = tokio::time::timeout(Duration::from_secs(10), written).await;
+        let ended = written.expect("in time").expect_err("given up");
         assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() >= patience);
     }

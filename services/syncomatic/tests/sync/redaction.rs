@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use event_model::Catalogue;
@@ -211,7 +211,10 @@ async fn bytes_that_were_changed_under_a_true_marker_are_replaced() {
         .put_object()
         .bucket(DESTINATION_BUCKET)
         .key("eu/a");
-    let put = put.set_metadata(metadata).body(vec![b'x'; bytes.len()].into());
+    let put = put
+        .set_metadata(metadata)
+        .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+        .body(vec![b'x'; bytes.len()].into());
     put.send().await.expect("stored");
     world.send(&message(&[record(SOURCE_BUCKET, "a")])).await;
     until("it is copied again", async || service.records("copied") == 2).await;
