@@ -4,7 +4,7 @@
 //! (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>). While reading is
 //! behind, calls follow each other at the poll interval, or as much later as their bytes take at the
 //! read rate; when it is not, at the idle interval. Each throttled call doubles the poll interval, up
-//! to [`SLOWEST`] times; each that is answered brings it back by one [`RECOVERY`]th of what is too much.
+//! to `SLOWEST` times; each that is answered brings it back by one `RECOVERY`th of what is too much.
 
 use std::time::Duration;
 
