@@ -159,12 +159,12 @@ fn name(index: usize) -> String {
 fn schema(members: &[Member]) -> Value {
     let mut properties = json!({
         "eventtype": {"const": "random", "x-pii": "keep"}, "schemaversion": {"const": "1-0-0", "x-pii": "keep"},
-        "eventid": {"x-pii": "keep"}, "eventtime": {"x-pii": "keep"},
-        "deviceid": {"x-pii": "hash"}, "userid": {"x-pii": "hash"},
+        "eventid": {"type": "string", "x-pii": "keep"}, "eventtime": {"type": "string", "x-pii": "keep"},
+        "deviceid": {"type": "string", "x-pii": "hash"}, "userid": {"type": "string", "x-pii": "hash"},
     });
     for (index, member) in members.iter().enumerate() {
         if let Some(pii) = member.pii {
-            properties[name(index)] = json!({"x-pii": pii});
+            properties[name(index)] = json!({"type": ["string", "number", "boolean", "null"], "x-pii": pii});
         }
     }
     json!({
