@@ -3,7 +3,7 @@
 //! Each round measures, one after the other and all on the same core:
 //!
 //! 1. reading and judging events and nothing else, with the usual tree and with the project's own;
-//! 2. `events`, a hundred events a request;
+//! 2. `events`, a hundred events a request, each event in a record of its own, then with `--aggregate`;
 //! 3. the bare handler, then `events`, one event a request, over the same connections;
 //! 4. how long `events` takes to answer at half of the load that it took in 3, beside PutRecords alone.
 //!
@@ -75,6 +75,7 @@ struct Rounds {
     own_floor: Vec<f64>,
     batched: Vec<f64>,
     batched_wall: Vec<f64>,
+    aggregated: Vec<f64>,
     peak_mib: Vec<f64>,
     handler: Vec<f64>,
     single: Vec<f64>,
@@ -100,7 +101,7 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
     let [events, cloud] = paths.as_slice() else {
         return Err(Failure::NotMeasured("two programs are needed".to_owned()));
     };
-    let start = async || World::start(events, cloud, cores).await;
+    let start = async |more: &[&str]| World::start(events, cloud, cores, more).await;
     let mut population = Population::new(Mix {
         seed: plan.seed,
         ..Mix::default()
@@ -115,11 +116,19 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
         rounds.plain_floor.push(plain);
         rounds.own_floor.push(own);
         say("events in batches");
-        batched(plan, &start().await?, &mut population, &mut rounds).await?;
+        batched(plan, &start(&[]).await?, &mut population, &mut rounds).await?;
+        say("events in batches, aggregated");
+        aggregated(
+            plan,
+            &start(&["--aggregate"]).await?,
+            &mut population,
+            &mut rounds,
+        )
+        .await?;
         say("the bare handler");
         bare(plan, cores, &mut population, &mut rounds).await?;
         say("events one by one");
-        let world = start().await?;
+        let world = start(&[]).await?;
         let rate = single(plan, &world, &mut population, &mut rounds).await?;
         say(&format!("latency at {rate:.0} requests/s"));
         latency(plan, &world, rate, &mut population, &mut rounds).await?;
@@ -129,7 +138,8 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
     let mut notes = vec![NOTES.to_owned()];
     if plan.idle > 0 {
         say("idle connections");
-        let (measured, note) = idle::measure(plan.idle, open_files, &start().await?, &mut population).await?;
+        let (measured, note) =
+            idle::measure(plan.idle, open_files, &start(&[]).await?, &mut population).await?;
         lines.extend(measured);
         notes.extend(note);
     }
@@ -200,6 +210,18 @@ async fn batched(
         .batched_wall
         .push(to_f64(usize::try_from(loaded.accepted).unwrap_or(usize::MAX)) / loaded.took.as_secs_f64());
     rounds.peak_mib.push(mebibytes(world.service.usage()?.peak_bytes));
+    Ok(())
+}
+
+async fn aggregated(
+    plan: &Plan,
+    world: &World,
+    population: &mut Population,
+    rounds: &mut Rounds,
+) -> Result<(), Failure> {
+    let bodies = bodies(population, plan.batched, BATCH);
+    let (micros, _) = processor_time(&world.service, &world.target, BATCH_CONNECTIONS, BATCH, bodies).await?;
+    rounds.aggregated.push(micros / to_f64(BATCH));
     Ok(())
 }
 
@@ -308,6 +330,16 @@ fn lines(rounds: &Rounds) -> Vec<Line> {
         .with_target(Reach::AtMost(1.5)),
         Line::new("events, batched, a core", "events/s", a_core(&rounds.batched))
             .with_target(Reach::AtLeast(100_000.0)),
+        line(
+            "events, batched and aggregated",
+            "CPU µs/event",
+            &rounds.aggregated,
+        ),
+        line(
+            "events, batched and aggregated, over the serde_json floor",
+            "×",
+            &ratio(&rounds.aggregated, &rounds.plain_floor),
+        ),
         line(
             "events, batched, on the wall clock",
             "events/s",

@@ -45,7 +45,13 @@ struct Issued {
 }
 
 impl World {
-    pub(super) async fn start(events: &Path, cloud: &Path, cores: &Cores) -> Result<Self, Failure> {
+    /// Starts both; `more` are further flags of `events`.
+    pub(super) async fn start(
+        events: &Path,
+        cloud: &Path,
+        cores: &Cores,
+        more: &[&str],
+    ) -> Result<Self, Failure> {
         let folder = tempfile::tempdir().map_err(Failure::system("no temporary folder"))?;
         let side = format!("region={REGION},listen=127.0.0.1:0,credentials={KEY_ID}:{SECRET}");
         let mut cloud = Program::start("local-cloud", cloud, ["--side", &side], &[], folder.path(), None)?;
@@ -90,7 +96,7 @@ impl World {
             "--log-format",
             "json",
         ];
-        let arguments = [listen.as_slice(), &["--stream", STREAM], &files].concat();
+        let arguments = [listen.as_slice(), &["--stream", STREAM], &files, more].concat();
         let variables = [
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_ENDPOINT_URL", endpoint_url),
