@@ -119,6 +119,11 @@ async fn json_call<S: JsonService>(
             throttle,
         })
         .await;
+    if let Ok(body) = &result
+        && decision.outcome.as_ref().is_some_and(Outcome::keeps_the_answer)
+    {
+        services.faults.answer_is_lost(&name, body);
+    }
     after(json::response::<S>(result), decision.outcome.as_ref())
 }
 

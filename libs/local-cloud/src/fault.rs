@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::seq::index;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 /// What happens to which calls. As JSON:
 /// `{"on": "kinesis:PutRecords", "skip": 2, "times": 3, "actions": [{"fail": {"status": 503, "code": "ServiceUnavailable"}}]}`.
@@ -77,6 +79,32 @@ pub enum Action {
         /// From 0 to 1; at least one entry fails when it is above 0.
         fraction: f64,
     },
+}
+
+impl Action {
+    /// Its name, as in JSON.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Fail { .. } => "fail",
+            Self::Throttle => "throttle",
+            Self::Delay { .. } => "delay",
+            Self::CutOff => "cut_off",
+            Self::CutOffAnswerAfter { .. } => "cut_off_answer_after",
+            Self::FalsifyAnswer { .. } => "falsify_answer",
+            Self::StallAnswerAfter { .. } => "stall_answer_after",
+            Self::LoseAnswer => "lose_answer",
+            Self::ThrottleRecords { .. } => "throttle_records",
+        }
+    }
+}
+
+/// An answer of Kinesis or SQS to a call that was executed and whose caller was not told so.
+#[derive(Clone, Debug)]
+pub struct LostAnswer {
+    /// `<service>:<Operation>`.
+    pub operation: String,
+    /// The JSON that the caller should have got.
+    pub body: Bytes,
 }
 
 /// A rule that makes no sense, in words.
@@ -235,6 +263,9 @@ pub struct Faults {
 struct Shared {
     rules: Vec<Injected>,
     fired: BTreeMap<String, u64>,
+    /// By operation and kind of action.
+    kinds: BTreeMap<(String, &'static str), u64>,
+    lost_answers: Option<mpsc::UnboundedSender<LostAnswer>>,
     random: StdRng,
 }
 
@@ -249,6 +280,8 @@ impl Faults {
         let shared = Shared {
             rules: Vec::new(),
             fired: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            lost_answers: None,
             random: StdRng::seed_from_u64(seed),
         };
         Self {
@@ -296,6 +329,33 @@ impl Faults {
             .sum()
     }
 
+    /// How often each kind of action was taken, by operation and the action's name in JSON. A call that
+    /// two actions met counts for both.
+    pub fn actions_taken(&self) -> BTreeMap<(String, &'static str), u64> {
+        self.lock().kinds.clone()
+    }
+
+    /// From now on, each answer of Kinesis and SQS that a rule keeps from its caller although the call was
+    /// executed. They wait without bound: whoever watches must read. A second watcher takes the place of
+    /// the first.
+    pub fn watch_lost_answers(&self) -> mpsc::UnboundedReceiver<LostAnswer> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.lock().lost_answers = Some(sender);
+        receiver
+    }
+
+    /// Tells who watches that this answer does not arrive whole.
+    pub(crate) fn answer_is_lost(&self, operation: &str, body: &Bytes) {
+        if let Some(watcher) = &self.lock().lost_answers {
+            let lost = LostAnswer {
+                operation: operation.to_owned(),
+                body: body.clone(),
+            };
+            // Nobody is left to tell when the watcher is gone.
+            watcher.send(lost).unwrap_or_default();
+        }
+    }
+
     /// The rules, in order.
     pub fn rules(&self) -> Vec<Rule> {
         self.lock()
@@ -309,13 +369,20 @@ impl Faults {
     pub(crate) fn decide(&self, operation: &str, resource: impl Fn() -> String) -> Decision {
         let mut shared = self.lock();
         let mut decision = Decision::default();
-        let Shared { rules, fired, random } = &mut *shared;
+        let Shared {
+            rules,
+            fired,
+            kinds,
+            random,
+            ..
+        } = &mut *shared;
         for injected in rules.iter_mut() {
             if !injected.rule.matches(operation, &resource) || !injected.fires(random) {
                 continue;
             }
             *fired.entry(operation.to_owned()).or_default() += 1;
             for action in &injected.rule.actions {
+                *kinds.entry((operation.to_owned(), action.kind())).or_default() += 1;
                 match Outcome::of(action) {
                     Some(outcome) => decision.outcome = Some(outcome),
                     None => decision.delay += delay_of(action),
@@ -411,6 +478,17 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the call is executed and its caller does not get the whole answer as it was.
+    pub(crate) fn keeps_the_answer(&self) -> bool {
+        match self {
+            Self::CutOffAnswerAfter { .. }
+            | Self::FalsifyAnswer { .. }
+            | Self::StallAnswerAfter { .. }
+            | Self::LoseAnswer => true,
+            Self::Fail { .. } | Self::Throttle | Self::CutOff | Self::ThrottleRecords { .. } => false,
+        }
+    }
+
     fn of(action: &Action) -> Option<Self> {
         Some(match action {
             Action::Delay { .. } => return None,

@@ -47,7 +47,7 @@ use tokio::net::TcpListener;
 
 pub use account::Account;
 pub use clock::Clock;
-pub use fault::{Action, Faults, InvalidRule, Rule};
+pub use fault::{Action, Faults, InvalidRule, LostAnswer, Rule};
 pub use kinesis::KinesisLimits;
 pub use state::StateError;
 

@@ -439,3 +439,36 @@ fn address(cloud: &LocalCloud) -> SocketAddr {
         .parse()
         .expect("an address")
 }
+
+#[tokio::test]
+async fn who_watches_is_told_of_each_answer_that_its_caller_does_not_get() {
+    let client = start().await;
+    let create = client
+        .kinesis
+        .create_stream()
+        .stream_name("events")
+        .shard_count(1);
+    create.send().await.expect("a stream");
+    let faults = client.cloud.faults();
+    let mut lost = faults.watch_lost_answers();
+    let put = || {
+        let put = client
+            .kinesis
+            .put_record()
+            .stream_name("events")
+            .partition_key("k");
+        put.data(Blob::new("x")).send()
+    };
+    faults.inject(Rule::on("kinesis:PutRecord").times(1).cut_off());
+    faults.inject(Rule::on("kinesis:PutRecord").times(1).lose_answer());
+    put().await.expect_err("not executed, so nothing is lost");
+    put().await.expect_err("executed");
+    put().await.expect("answered");
+    let told = lost.try_recv().expect("one answer");
+    assert_eq!(told.operation, "kinesis:PutRecord");
+    let told: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+    assert_eq!(told["ShardId"], "shardId-000000000000");
+    lost.try_recv().expect_err("no other");
+    let taken = |kind| faults.actions_taken()[&("kinesis:PutRecord".to_owned(), kind)];
+    assert_eq!((taken("cut_off"), taken("lose_answer")), (1, 1));
+}

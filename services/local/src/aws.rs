@@ -21,8 +21,10 @@ pub const SOURCE_BUCKET: &str = "events-china";
 pub const DESTINATION_BUCKET: &str = "events-china-in-europe";
 /// Archived objects end so; hoard's state, in the same bucket, does not and stays in China.
 pub const ARCHIVE_SUFFIX: &str = ".jsonl.gz";
-const SOURCE_REGION: &str = "cn-north-1";
-const DESTINATION_REGION: &str = "eu-west-1";
+/// Where China is.
+pub const SOURCE_REGION: &str = "cn-north-1";
+/// Where Europe is.
+pub const DESTINATION_REGION: &str = "eu-west-1";
 const QUEUE: &str = "objects-created";
 const DEAD_LETTER_QUEUE: &str = "objects-not-copied";
 /// After this many receives a message is somebody's to look at.
@@ -72,11 +74,21 @@ impl Aws {
             ..CloudSettings::in_folder(region, config.data_folder.join(name))
         };
         let source = side(SOURCE_REGION, config.source, "china");
-        let source = Side::start(source, "--source-port, --data-folder").await?;
         let destination = side(DESTINATION_REGION, config.destination, "europe");
+        Self::over(source, destination, config.shards).await
+    }
+
+    /// Starts both sides as these settings say and makes what is missing; for tests that bring a seed
+    /// or a clock of their own.
+    pub async fn over(
+        source: CloudSettings,
+        destination: CloudSettings,
+        shards: u16,
+    ) -> Result<Self, AwsError> {
+        let source = Side::start(source, "--source-port, --data-folder").await?;
         let destination = Side::start(destination, "--destination-port, --data-folder").await?;
 
-        source.make_stream(STREAM, config.shards).await?;
+        source.make_stream(STREAM, shards).await?;
         source.make_bucket(SOURCE_BUCKET).await?;
         destination.make_bucket(DESTINATION_BUCKET).await?;
         let queue_url = source.make_queue_with_dead_letters().await?;

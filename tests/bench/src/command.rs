@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{Failure, cores::Cores, events, handler};
+use crate::{Failure, chaos, cores::Cores, events, handler};
 
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -29,6 +29,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Runs the whole pipeline under load, kills, pauses, outages, resharding and clock jumps, and proves that
+    /// nothing is lost and nothing doubled.
+    Chaos(chaos::Plan),
     /// Sends load to any installation of `events`, each request at its time, and shows how long answers take.
     Load(load::Load),
     /// Serves the bare handler that `events` is compared with.
@@ -69,6 +72,10 @@ fn carry_out(command: Command) -> Result<(), Failure> {
             let cores = Cores::part();
             let report = run_async(events::measure(&plan, &cores))??;
             report.show(json.as_deref())
+        }
+        Command::Chaos(plan) => {
+            let own = std::env::current_exe().map_err(Failure::system("cannot find this program"))?;
+            run_async(chaos::run(&plan, &own))?.map(|_| ())
         }
         Command::Load(load) => run_async(load.run())?,
         Command::Handler { listen } => run_async(handler::serve(listen))?,

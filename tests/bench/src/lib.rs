@@ -3,6 +3,7 @@
 //! | command | measures |
 //! |---|---|
 //! | `bench events` | the real `events` program beside its floors: parsing and validating alone, a bare handler |
+//! | `bench chaos` | nothing: it proves that no event is lost or doubled, whatever is done to the pipeline |
 //! | `bench load` | nothing of ours: any `events` installation, under as much load as is asked for |
 //!
 //! What is measured and what it is compared with run in one go, in turn, several rounds of both, so
@@ -16,8 +17,10 @@
 //! | [`load`] | sending it: closed loop for processor time, open loop for latency |
 //! | [`program`] | programs as processes: their core, processor time, memory |
 //! | [`report`] | figures of several rounds, targets, the table and its JSON |
+//! | [`chaos`] | faults of every kind, and the ledger of what became of each event |
 //! | [`events`] | the lines about `events`; other services get a module beside it |
 
+pub mod chaos;
 pub mod command;
 pub mod cores;
 pub mod events;

@@ -19,7 +19,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -47,7 +47,7 @@ pub struct Target {
     address: SocketAddr,
     authority: HeaderValue,
     path: String,
-    authorization: HeaderValue,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Target {
@@ -77,7 +77,10 @@ impl Target {
                 "/" | "" => "/v1/events".to_owned(),
                 path => path.to_owned(),
             },
-            authorization,
+            headers: vec![
+                (header::AUTHORIZATION, authorization),
+                (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            ],
         })
     }
 }
@@ -123,13 +126,25 @@ impl Connection {
     /// # Errors
     /// When the connection breaks.
     pub async fn post(&mut self, body: Bytes) -> Result<(StatusCode, Bytes), LoadError> {
+        self.post_with(&[], body).await
+    }
+
+    /// The same with more headers.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn post_with(
+        &mut self,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), LoadError> {
         let broken = |error: hyper::Error| LoadError::Connection(format!("the connection broke: {error}"));
-        let request = Request::post(self.target.path.as_str())
+        let mut request = Request::post(self.target.path.as_str())
             .header(header::HOST, &self.target.authority)
-            .header(header::AUTHORIZATION, &self.target.authorization)
-            .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|_| LoadError::Url)?;
+        let target = self.target.headers.iter().chain(headers);
+        request.headers_mut().extend(target.cloned());
         self.sender.ready().await.map_err(broken)?;
         let (head, body) = self
             .sender

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A running program. Dropping it kills it.
 #[derive(Debug)]
 pub struct Program {
-    name: &'static str,
+    name: String,
     child: Child,
     log: PathBuf,
 }
@@ -45,13 +45,14 @@ impl Program {
     /// # Errors
     /// When it cannot be started.
     pub fn start(
-        name: &'static str,
+        name: impl Into<String>,
         path: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
         variables: &[(&str, String)],
         folder: &Path,
         cores: Option<&Cores>,
     ) -> Result<Self, Failure> {
+        let name = name.into();
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).map_err(Failure::system("cannot write a log"))?;
         let errors = file.try_clone().map_err(Failure::system("cannot write a log"))?;
@@ -104,7 +105,7 @@ impl Program {
         let lines: Vec<&str> = text.lines().collect();
         let last = lines[lines.len().saturating_sub(5)..].join("\n");
         Failure::Program {
-            program: self.name.to_owned(),
+            program: self.name.clone(),
             problem: format!("{problem}\n{last}"),
         }
     }
@@ -129,17 +130,51 @@ impl Program {
         })
     }
 
-    /// Ends it with SIGTERM and waits for it.
+    /// Sends it a signal.
     ///
     /// # Errors
-    /// When it does not drain in time, or says that it failed.
-    pub async fn end(mut self) -> Result<(), Failure> {
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
         let pid = self
             .child
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let pid = pid.ok_or_else(|| self.failed("had ended"))?;
-        kill_process(pid, Signal::TERM).map_err(|error| self.failed(&format!("cannot be ended: {error}")))?;
+        kill_process(pid, signal).map_err(|error| self.failed(&format!("cannot be signalled: {error}")))
+    }
+
+    /// Sees that it still runs.
+    ///
+    /// # Errors
+    /// When it has ended, with the end of its log.
+    pub fn runs(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait().map_err(Failure::system("cannot wait"))? {
+            None => Ok(()),
+            Some(status) => Err(self.failed(&format!("ended by itself with {status}"))),
+        }
+    }
+
+    /// Ends it with SIGKILL, as a crash or a lost machine would.
+    ///
+    /// # Errors
+    /// When it had ended before.
+    pub async fn kill(mut self) -> Result<(), Failure> {
+        self.runs()?;
+        self.child.kill().await.map_err(Failure::system("cannot kill"))
+    }
+
+    /// The file that its output goes to.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Ends it with SIGTERM and waits for it.
+    ///
+    /// # Errors
+    /// When it does not drain in time, or says that it failed.
+    pub async fn end(mut self) -> Result<(), Failure> {
+        self.signal(Signal::TERM)?;
         match timeout(PATIENCE, self.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(self.failed(&format!("ended with {status}"))),
