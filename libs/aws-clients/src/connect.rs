@@ -16,6 +16,8 @@ use aws_types::region::Region;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// One Kinesis call moves at most 10 MiB inside a region.
 const KINESIS_TIMEOUT: Duration = Duration::from_secs(10);
+/// One Firehose call moves at most 4 MiB inside a region.
+const FIREHOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A long poll waits 20 s (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>).
 const SQS_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the first byte of a request to the first byte of its answer. Bodies may be large and the way
@@ -25,7 +27,7 @@ const S3_TIMEOUT: Duration = Duration::from_secs(300);
 const STALL_GRACE: Duration = Duration::from_secs(60);
 
 /// Where a side's AWS is and who we are there. What is `None` comes from the SDK's own conventions:
-/// `AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL[_KINESIS|_S3|_SQS]`, the standard credential chain.
+/// `AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL[_FIREHOSE|_KINESIS|_S3|_SQS]`, the standard credential chain.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoint {
     /// A region such as `cn-north-1`.
@@ -79,6 +81,15 @@ pub fn kinesis(config: &SdkConfig) -> aws_sdk_kinesis::Client {
         .build();
     let config = aws_sdk_kinesis::config::Builder::from(config).timeout_config(timeouts);
     aws_sdk_kinesis::Client::from_conf(config.build())
+}
+
+/// A Firehose client without retries.
+pub fn firehose(config: &SdkConfig) -> aws_sdk_firehose::Client {
+    let timeouts = timeouts(config)
+        .operation_attempt_timeout(FIREHOSE_TIMEOUT)
+        .build();
+    let config = aws_sdk_firehose::config::Builder::from(config).timeout_config(timeouts);
+    aws_sdk_firehose::Client::from_conf(config.build())
 }
 
 /// An SQS client without retries.

@@ -10,5 +10,5 @@ mod failure;
 pub use aws_credential_types::Credentials;
 pub use aws_types::SdkConfig;
 
-pub use connect::{Endpoint, http_client, kinesis, load, s3, sqs};
+pub use connect::{Endpoint, firehose, http_client, kinesis, load, s3, sqs};
 pub use failure::{Failure, classify, describe};

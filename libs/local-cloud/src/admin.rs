@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /_local-cloud/health` | 200 while the cloud serves |
-//! | `GET /_local-cloud/state` | account, region and how many streams, buckets and queues there are |
+//! | `GET /_local-cloud/state` | account, region and how many streams, delivery streams, buckets and queues there are |
 //! | `GET /_local-cloud/faults` | the rules in order |
 //! | `POST /_local-cloud/faults` | adds a rule, or an array of rules |
 //! | `DELETE /_local-cloud/faults` | removes all rules |
@@ -53,6 +53,7 @@ fn summary(services: &Services) -> Value {
         "account": services.account.id,
         "region": services.account.region,
         "streams": services.kinesis.stream_count(),
+        "deliveryStreams": services.firehose.stream_count(),
         "buckets": services.s3.bucket_count(),
         "queues": services.sqs.queue_count(),
         "faultsInjected": services.faults.injected("*"),

@@ -13,6 +13,7 @@ use crate::account::Account;
 use crate::admin;
 use crate::clock::Clock;
 use crate::fault::{Faults, Outcome, OutcomeSlot, RecordThrottle};
+use crate::firehose::Firehose;
 use crate::kinesis::Kinesis;
 use crate::s3::S3;
 use crate::sqs::Sqs;
@@ -20,7 +21,7 @@ use crate::wire::answer::{Body, full};
 use crate::wire::credential::CredentialScope;
 use crate::wire::json::{self, ApiError, Call, JsonService};
 
-/// The largest body of a Kinesis or SQS call. `PutRecords` takes 10 MiB of data, which base64 and
+/// The largest body of a Kinesis, Firehose or SQS call. `PutRecords` takes 10 MiB of data, which base64 and
 /// JSON make at most 14 MiB.
 pub(crate) const JSON_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -33,6 +34,7 @@ pub(crate) struct Services {
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) kinesis: Kinesis,
+    pub(crate) firehose: Firehose,
     pub(crate) sqs: Arc<Sqs>,
     pub(crate) s3: S3,
 }
@@ -59,6 +61,7 @@ pub(crate) async fn answer(
             let answered = json_call(services, &services.kinesis, &scope, &parts, body).await;
             answered.map(|response| dated(services, response))
         }
+        Firehose::NAME => json_call(services, &services.firehose, &scope, &parts, body).await,
         Sqs::NAME => json_call(services, services.sqs.as_ref(), &scope, &parts, body).await,
         S3::NAME if scope.region != services.account.region => {
             Ok(crate::s3::wrong_region(&services.account, &scope.region))

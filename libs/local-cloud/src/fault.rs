@@ -74,7 +74,7 @@ pub enum Action {
     },
     /// Executes the call and drops the connection without an answer.
     LoseAnswer,
-    /// `PutRecords`: this share of the entries fails with `ProvisionedThroughputExceededException`.
+    /// `PutRecords` and `PutRecordBatch`: this share of the entries fails as the service throttles them.
     ThrottleRecords {
         /// From 0 to 1; at least one entry fails when it is above 0.
         fraction: f64,
@@ -210,11 +210,11 @@ impl Rule {
         let invalid = |why: String| Err(InvalidRule(why));
         let on_is_known = self.on == "*"
             || self.on.split_once(':').is_some_and(|(service, operation)| {
-                matches!(service, "kinesis" | "s3" | "sqs") && !operation.is_empty()
+                matches!(service, "firehose" | "kinesis" | "s3" | "sqs") && !operation.is_empty()
             });
         if !on_is_known {
             return invalid(format!(
-                "`on` is {:?}; expected <kinesis|s3|sqs>:<Operation or *>, or *",
+                "`on` is {:?}; expected <firehose|kinesis|s3|sqs>:<Operation or *>, or *",
                 self.on
             ));
         }
@@ -507,7 +507,7 @@ impl Outcome {
     }
 }
 
-/// Tells `PutRecords` which of its entries to refuse.
+/// Tells `PutRecords` and `PutRecordBatch` which of their entries to refuse.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordThrottle {
     faults: Faults,

@@ -1,5 +1,5 @@
-//! An emulated AWS for development and tests: Kinesis, S3 with notifications, and SQS over the AWS
-//! wire protocols, so that services run unchanged, with the real SDK, against it.
+//! An emulated AWS for development and tests: Kinesis, Firehose, S3 with notifications, and SQS
+//! over the AWS wire protocols, so that services run unchanged, with the real SDK, against it.
 //!
 //! One [`LocalCloud`] is one listener, and one account in one region. Two of them in one process
 //! are two sides that know nothing of each other; each refuses the other's credential.
@@ -24,7 +24,7 @@
 //! request an error, among them the 412 that a conditional write is about.
 //!
 //! The parts, from the socket inwards: `server` accepts connections, `dispatch` finds the service
-//! of a request and applies [`Faults`], `kinesis`, `s3` and `sqs` execute operations, `state` keeps
+//! of a request and applies [`Faults`], `kinesis`, `firehose`, `s3` and `sqs` execute operations, `state` keeps
 //! what they acknowledged.
 
 mod account;
@@ -32,6 +32,7 @@ mod admin;
 mod clock;
 mod dispatch;
 mod fault;
+mod firehose;
 mod kinesis;
 mod s3;
 mod server;
@@ -52,6 +53,7 @@ pub use kinesis::KinesisLimits;
 pub use state::StateError;
 
 use dispatch::Services;
+use firehose::Firehose;
 use kinesis::Kinesis;
 use s3::S3;
 use server::Server;
@@ -159,11 +161,13 @@ impl LocalCloud {
             Arc::clone(&sqs),
             data_folder.as_deref(),
         )?;
+        let firehose = Firehose::open(&account, &state, &clock, s3.depositor())?;
         let services = Services {
             account: account.clone(),
             clock,
             faults: faults.clone(),
             kinesis,
+            firehose,
             sqs,
             s3,
         };

@@ -36,6 +36,8 @@ pub(crate) enum Table {
     Streams,
     /// Kinesis: records, in the order of shard and sequence number.
     Records,
+    /// Firehose: delivery stream → its description.
+    DeliveryStreams,
     /// SQS: queue → its attributes.
     Queues,
     /// SQS: messages.
@@ -43,7 +45,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Cloud,
         Self::Buckets,
         Self::Objects,
@@ -51,6 +53,7 @@ impl Table {
         Self::Outbox,
         Self::Streams,
         Self::Records,
+        Self::DeliveryStreams,
         Self::Queues,
         Self::Messages,
     ];
@@ -64,6 +67,7 @@ impl Table {
             Self::Outbox => "outbox",
             Self::Streams => "streams",
             Self::Records => "records",
+            Self::DeliveryStreams => "delivery-streams",
             Self::Queues => "queues",
             Self::Messages => "messages",
         }

@@ -30,7 +30,7 @@ async fn start() -> Client {
     let cloud = LocalCloud::start(CloudSettings::in_memory(REGION))
         .await
         .expect("a cloud");
-    let Clients { s3, sqs, kinesis } = Clients::of(&cloud.endpoint_url(), cloud.account());
+    let Clients { s3, sqs, kinesis, .. } = Clients::of(&cloud.endpoint_url(), cloud.account());
     let location =
         CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::CnNorth1);
     let create = s3

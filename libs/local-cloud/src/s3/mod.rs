@@ -14,6 +14,7 @@ mod checksum;
 mod commit;
 mod complete;
 mod condition;
+mod deposit;
 mod error;
 mod layout;
 mod list;
@@ -52,6 +53,8 @@ use body::Bodies;
 use catalogue::Catalogue;
 use layout::Layout;
 use request_body::RequestBody;
+
+pub(crate) use deposit::Depositor;
 
 /// The buckets of one account.
 pub(crate) struct S3 {
@@ -114,6 +117,11 @@ impl S3 {
 
     pub(crate) fn bucket_count(&self) -> usize {
         self.backend.lock().buckets.len()
+    }
+
+    /// For services that leave objects in buckets.
+    pub(crate) fn depositor(&self) -> Depositor {
+        Depositor(Arc::clone(&self.backend))
     }
 
     /// Answers one request; errors are answers too.

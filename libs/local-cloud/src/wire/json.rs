@@ -1,4 +1,4 @@
-//! AWS JSON 1.0 and 1.1: the framing that Kinesis and SQS share.
+//! AWS JSON 1.0 and 1.1: the framing that Kinesis, Firehose and SQS share.
 //!
 //! A request is a POST with `x-amz-target: <prefix>.<Operation>` and a JSON body; an answer is JSON
 //! with a request id; an error is `{"__type": …, "message": …}`.
@@ -53,7 +53,7 @@ pub(crate) struct Call<'a> {
     pub(crate) operation: &'a str,
     /// The request's JSON. At most [`crate::dispatch::JSON_BODY_BYTES_MAX`] bytes.
     pub(crate) body: Bytes,
-    /// Which entries of a `PutRecords` a fault rule refuses.
+    /// Which entries of a `PutRecords` or `PutRecordBatch` a fault rule refuses.
     pub(crate) throttle: RecordThrottle,
 }
 
@@ -189,7 +189,7 @@ fn error_body<S: JsonService>(error: &ApiError) -> Bytes {
     Bytes::from(serde_json::json!({ "__type": kind, "message": error.message }).to_string())
 }
 
-/// The name in the fields with which the operations of Kinesis and SQS name their resource.
+/// The name in the fields with which the operations of Kinesis, Firehose and SQS name their resource.
 fn named_resource(body: &[u8]) -> String {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -197,6 +197,7 @@ fn named_resource(body: &[u8]) -> String {
         stream_name: Option<String>,
         #[serde(rename = "StreamARN")]
         stream_arn: Option<String>,
+        delivery_stream_name: Option<String>,
         queue_name: Option<String>,
         queue_url: Option<String>,
     }
@@ -204,6 +205,7 @@ fn named_resource(body: &[u8]) -> String {
     let whole = names
         .stream_name
         .or(names.stream_arn)
+        .or(names.delivery_stream_name)
         .or(names.queue_name)
         .or(names.queue_url)
         .unwrap_or_default();
@@ -221,6 +223,7 @@ mod tests {
             (r#"{"StreamARN":"arn:aws:kinesis:r:1:stream/s"}"#, "s"),
             (r#"{"QueueUrl":"http://127.0.0.1:1/1/q"}"#, "q"),
             (r#"{"QueueName":"q"}"#, "q"),
+            (r#"{"DeliveryStreamName":"d"}"#, "d"),
             ("{}", ""),
             ("not json", ""),
         ] {

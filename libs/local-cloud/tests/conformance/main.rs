@@ -8,6 +8,7 @@
 #![allow(missing_docs)]
 
 mod embedded;
+mod firehose;
 mod kinesis;
 mod kinesis_embedded;
 mod notifications;
@@ -37,6 +38,7 @@ pub(crate) struct Target {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) kinesis: aws_sdk_kinesis::Client,
+    pub(crate) firehose: aws_sdk_firehose::Client,
     pub(crate) region: String,
     /// Keeps the embedded cloud running.
     cloud: Option<LocalCloud>,
@@ -86,11 +88,17 @@ impl Target {
         credentials: &Credentials,
         cloud: Option<LocalCloud>,
     ) -> Self {
-        let Clients { s3, sqs, kinesis } = Clients::connect(endpoint_url, region, credentials);
+        let Clients {
+            s3,
+            sqs,
+            kinesis,
+            firehose,
+        } = Clients::connect(endpoint_url, region, credentials);
         Self {
             s3,
             sqs,
             kinesis,
+            firehose,
             region: region.to_owned(),
             cloud,
         }

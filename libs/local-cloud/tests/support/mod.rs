@@ -18,6 +18,7 @@ pub(crate) struct Clients {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) kinesis: aws_sdk_kinesis::Client,
+    pub(crate) firehose: aws_sdk_firehose::Client,
 }
 
 impl Clients {
@@ -45,6 +46,7 @@ impl Clients {
             s3: client!(aws_sdk_s3, .force_path_style(true)),
             sqs: client!(aws_sdk_sqs,),
             kinesis: client!(aws_sdk_kinesis,),
+            firehose: client!(aws_sdk_firehose,),
         }
     }
 
