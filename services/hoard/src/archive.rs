@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
 use service_runtime::Shutdown;
@@ -14,6 +15,7 @@ use crate::commit::Committer;
 use crate::config::Config;
 use crate::cut::Cause;
 use crate::error::Stopped;
+use crate::firehose::Delivery;
 use crate::metrics::Metrics;
 use crate::read::Reader;
 use crate::sequence::ShardId;
@@ -37,6 +39,10 @@ pub struct Archive {
     pub shutdown: Shutdown,
     /// What is shown.
     pub metrics: Metrics,
+    /// Where lines go in place of the bucket.
+    pub delivery: Option<Delivery>,
+    /// How long the stream keeps its records, once that is known.
+    pub retention: watch::Sender<Option<Duration>>,
     /// Tells the second delivery which shards are ours to deliver, if there is one.
     pub to_deliver: watch::Sender<HashSet<ShardId>>,
 }

@@ -2,7 +2,8 @@
 //!
 //! Every record that is pushed goes into exactly one cut, and each of its lines into exactly one object
 //! of it: that of its partition, or the error lines beside them. Which one is a function of the record
-//! and of the settings alone.
+//! and of the settings alone. Lines that go to Firehose are in none; they are counted here, so that a cut
+//! ends as it would with them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,13 +14,13 @@ use tokio::time::Instant;
 use crate::cut::{Cause, Limits, Size, Span};
 use crate::encode::{Compression, Encoded, Encoder};
 use crate::error_line::{Source, error_line};
-use crate::layout::Layout;
+use crate::layout::{Layout, LinesTo};
 use crate::line::BadRecord;
 use crate::pending::Kind;
 use crate::prefix::Partition;
 use crate::record::Record;
 use crate::sequence::ShardId;
-use crate::unpack::unpack;
+use crate::unpack::{Unpacked, unpack};
 
 /// What decides how records become objects. Announced with each cut, so that it is finished under the
 /// settings under which it was begun.
@@ -51,7 +52,7 @@ struct Open {
 pub struct Cut {
     /// Which records.
     pub span: Span,
-    /// Their lines: at least one object, ordered by partition, error lines last.
+    /// Their lines: ordered by partition, error lines last. None where all lines went to Firehose.
     pub objects: Vec<CutObject>,
     /// Under which settings.
     pub form: Form,
@@ -88,6 +89,17 @@ impl Buffer {
     /// Takes the next record of the shard. What is wrong with it or its user records, if anything, is
     /// in error lines already and returned to be counted.
     pub fn push(&mut self, record: &Record, now: Instant) -> io::Result<Vec<BadRecord>> {
+        let unpacked = unpack(&record.data, &self.form.layout);
+        self.take(record, unpacked, now)
+    }
+
+    /// The same of a record that has been unpacked. Where lines go to Firehose, they have been accepted.
+    pub fn take(
+        &mut self,
+        record: &Record,
+        unpacked: Unpacked<'_>,
+        now: Instant,
+    ) -> io::Result<Vec<BadRecord>> {
         let Form { layout, compression } = &self.form;
         let open = match &mut self.open {
             Some(open) => {
@@ -101,9 +113,11 @@ impl Buffer {
                 size: Size::default(),
             }),
         };
-        let unpacked = unpack(&record.data, layout);
         for line in unpacked.lines {
-            open.push_line(line.partition, &line.text, *compression)?;
+            match layout.lines {
+                LinesTo::Bucket => open.push_line(line.partition, &line.text, *compression)?,
+                LinesTo::Firehose => open.size.bytes += line.text.len() as u64 + 1,
+            }
         }
         let source = Source {
             stream: &layout.stream,

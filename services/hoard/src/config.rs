@@ -14,7 +14,7 @@ use crate::cut::Limits;
 use crate::day_marker::DayMarker;
 use crate::elasticsearch::{Elasticsearch, ElasticsearchSettings};
 use crate::encode::Compression;
-use crate::layout::Layout;
+use crate::layout::{Layout, LinesTo};
 use crate::pace::Pace;
 use crate::period::{Unit, Zone};
 use crate::prefix::Prefix;
@@ -39,6 +39,8 @@ const STATE_PREFIX_BYTES_MAX: usize = 512;
 const PARTITIONS_MAX: usize = 500;
 /// A KMS key's id, alias or ARN, in bytes.
 const KMS_KEY_ID_BYTES_MAX: usize = 2048;
+/// A delivery stream's name, in bytes.
+const DELIVERY_STREAM_BYTES_MAX: usize = 64;
 /// How far beyond its end a day is complete at the earliest and at the latest.
 const DAY_MARKER_DELAY_MIN: Duration = Duration::from_secs(60);
 const DAY_MARKER_DELAY_MAX: Duration = Duration::from_secs(12 * 60 * 60);
@@ -48,7 +50,8 @@ const DAY_MARKER_INTERVAL: Duration = Duration::from_secs(60);
 const GZIP_LEVEL_DEFAULT: u32 = 6;
 const ZSTD_LEVEL_DEFAULT: u32 = 1;
 
-/// Archives a Kinesis stream in S3 as JSON lines, each record exactly once.
+/// Archives a Kinesis stream in S3 as JSON lines, each record exactly once; or sends its lines to Firehose,
+/// at least once.
 #[derive(Parser, Clone, Debug)]
 #[command(about, long_about = None)]
 pub struct Settings {
@@ -76,6 +79,15 @@ pub struct Settings {
     /// Between looks for new shards; also until a shard that an error stopped is tried again.
     #[arg(long, default_value = "30s", value_parser = parse_duration, help_heading = "Source")]
     pub discovery_interval: Duration,
+
+    /// Where lines go: s3, each exactly once, or firehose, at least once (after a crash lines are sent again).
+    /// Error lines and the state go to --bucket either way.
+    #[arg(long, value_enum, default_value = "s3", help_heading = "Destination")]
+    pub deliver: DeliverTo,
+
+    /// The Firehose delivery stream of --deliver firehose; it takes puts (DirectPut).
+    #[arg(long, help_heading = "Destination")]
+    pub delivery_stream: Option<String>,
 
     /// The bucket to archive into.
     #[arg(long, help_heading = "Destination")]
@@ -171,6 +183,15 @@ pub struct Settings {
     pub runtime: RuntimeSettings,
 }
 
+/// Where lines go, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeliverTo {
+    /// Into objects of --bucket, each exactly once.
+    S3,
+    /// To the delivery stream --delivery-stream, at least once.
+    Firehose,
+}
+
 /// A compression by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CompressionName {
@@ -205,6 +226,8 @@ pub struct Config {
     pub stream: String,
     /// The bucket's name.
     pub bucket: String,
+    /// The Firehose delivery stream that lines go to in place of the bucket.
+    pub delivery_stream: Option<String>,
     /// Where objects lie.
     pub layout: Arc<Layout>,
     /// Before the stream's name in the keys of states.
@@ -245,6 +268,7 @@ impl settings::Settings for Settings {
 
     fn validate(self) -> Result<Config, InvalidSetting> {
         check_names(&self)?;
+        check_delivery(&self)?;
         check_prefixes(&self)?;
         check_cuts(&self)?;
         check_pace(&self)?;
@@ -260,9 +284,14 @@ impl settings::Settings for Settings {
                 error_prefix: self.error_prefix,
                 zone: self.time_zone,
                 record_partitions_max: self.max_partitions,
+                lines: match self.deliver {
+                    DeliverTo::S3 => LinesTo::Bucket,
+                    DeliverTo::Firehose => LinesTo::Firehose,
+                },
             }),
             stream: self.stream,
             bucket: self.bucket,
+            delivery_stream: self.delivery_stream,
             state_prefix: self.state_prefix,
             start: self.start_position,
             memory_budget: self.memory_budget,
@@ -294,6 +323,38 @@ fn check_names(settings: &Settings) -> Result<(), InvalidSetting> {
             let problem = format!("must be {min} to {max} letters, digits, underscores, points and hyphens");
             return Err(InvalidSetting::new(flag, problem));
         }
+    }
+    Ok(())
+}
+
+/// What has a meaning for lines in the bucket alone is refused where they go elsewhere.
+fn check_delivery(settings: &Settings) -> Result<(), InvalidSetting> {
+    let stream = match (settings.deliver, &settings.delivery_stream) {
+        (DeliverTo::S3, None) => return Ok(()),
+        (DeliverTo::S3, Some(_)) => {
+            return Err(InvalidSetting::new(
+                "--delivery-stream",
+                "needs --deliver firehose",
+            ));
+        }
+        (DeliverTo::Firehose, None) => {
+            let problem = "must be given with --deliver firehose";
+            return Err(InvalidSetting::new("--delivery-stream", problem));
+        }
+        (DeliverTo::Firehose, Some(stream)) => stream,
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if !(1..=DELIVERY_STREAM_BYTES_MAX).contains(&stream.len()) || !stream.bytes().all(allowed) {
+        let problem = "must be 1 to 64 letters, digits, underscores, points and hyphens";
+        return Err(InvalidSetting::new("--delivery-stream", problem));
+    }
+    if !settings.prefix.is_unset() {
+        let problem = "has no meaning with --deliver firehose: set the delivery stream's";
+        return Err(InvalidSetting::new("--prefix", problem));
+    }
+    if settings.day_marker_delay.is_some() {
+        let problem = "has no meaning with --deliver firehose: its objects come when it likes";
+        return Err(InvalidSetting::new("--day-marker-delay", problem));
     }
     Ok(())
 }

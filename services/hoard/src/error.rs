@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::record::Arrival;
 use crate::sequence::ShardId;
 
 /// Why the service ends.
@@ -13,6 +14,27 @@ pub enum Error {
         /// The stream's name.
         stream: String,
         /// What the service answered.
+        detail: String,
+    },
+    /// The states are of another stream of this name.
+    #[error(
+        "stream {stream}: it was created at {found}, and the states in the bucket are of a stream of this name that \
+         was created at {states}; move them away to archive this one from its beginning, or set another --state-prefix"
+    )]
+    OtherStream {
+        /// The stream's name.
+        stream: String,
+        /// When the stream of the states was created.
+        states: Arrival,
+        /// When the one that is there was.
+        found: Arrival,
+    },
+    /// The delivery stream cannot be used and trying again will not help.
+    #[error("delivery stream {stream}: {detail}")]
+    DeliveryStream {
+        /// Its name.
+        stream: String,
+        /// What is wrong.
         detail: String,
     },
     /// The bucket cannot be written and trying again will not help.

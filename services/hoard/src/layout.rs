@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::encode::{Compression, crc_to_hex};
+use crate::firehose::request::RECORD_BYTES_MAX;
 use crate::pending::{Kind, Pending, PlannedObject};
 use crate::period::{Period, Zone};
 use crate::prefix::{Partition, Prefix};
@@ -49,6 +50,23 @@ pub struct CutPlace<'a> {
     pub cut: &'a Pending,
 }
 
+/// Where lines go. Error lines always lie in the bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinesTo {
+    /// Into objects of their cut.
+    #[default]
+    Bucket,
+    /// To Firehose, before their cut: it has none of them.
+    Firehose,
+}
+
+impl LinesTo {
+    fn is_bucket(&self) -> bool {
+        *self == Self::Bucket
+    }
+}
+
 /// Where the objects of one archive lie. Announced with each cut.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
@@ -62,6 +80,9 @@ pub struct Layout {
     pub zone: Zone,
     /// How many partitions the lines of one record may belong to.
     pub record_partitions_max: usize,
+    /// Where lines go.
+    #[serde(default, skip_serializing_if = "LinesTo::is_bucket")]
+    pub lines: LinesTo,
 }
 
 impl Layout {
@@ -69,6 +90,14 @@ impl Layout {
     pub fn period(&self, arrival: Arrival) -> Period {
         let unit = self.prefix.unit().max(self.error_prefix.unit());
         self.zone.period(arrival, unit)
+    }
+
+    /// The longest line, in bytes without its line break.
+    pub fn line_bytes_max(&self) -> usize {
+        match self.lines {
+            LinesTo::Bucket => usize::MAX,
+            LinesTo::Firehose => RECORD_BYTES_MAX - 1,
+        }
     }
 
     /// The key of an object of the cut that begins at `first`.
@@ -126,6 +155,7 @@ mod tests {
             error_prefix: "errors/".parse().expect("valid"),
             zone: Zone::utc(),
             record_partitions_max: 1,
+            lines: LinesTo::Bucket,
         };
         let period = layout.period(Arrival::from_millis(1_767_225_600_000).expect("in range"));
         let shard = ShardId::try_from("shardId-000000000001".to_owned()).expect("valid");
@@ -163,6 +193,7 @@ mod tests {
             error_prefix: "errors/".parse().expect("valid"),
             zone: "Asia/Shanghai".parse().expect("known"),
             record_partitions_max: 1,
+            lines: LinesTo::Bucket,
         };
         let arrival = Arrival::from_millis(1_767_225_600_000).expect("in range");
         assert_eq!(layout.period(arrival).to_string(), "2026-01-01T08");

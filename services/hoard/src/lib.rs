@@ -10,6 +10,7 @@
 //! | [`shards`] | which shards there are, and which must wait: parents before children |
 //! | [`heartbeat`], [`watch`], [`sight`], [`replicas`] | who is there, without trusting anybody's clock |
 //! | [`placement`], [`ownership`] | whose each shard is, and what this replica does about it |
+//! | [`horizon`], [`identity`] | what may have left the stream unread; whether it is the stream of the states |
 //! | [`read`], [`pace`] | records strictly after the last one, within Kinesis' limits |
 //! | [`unpack`] | the user records of an aggregate |
 //! | [`line`](mod@line), [`fields`] | one JSON object a line, and the partition it belongs to |
@@ -24,6 +25,7 @@
 //! | [`claim`], [`store`] | compare-and-swap in the bucket |
 //! | [`day_marker`], [`served_at`] | `_SUCCESS` for days that are complete, by Kinesis' clock |
 //! | [`budget`] | one memory budget for all shards |
+//! | [`firehose`](mod@firehose) | lines into a Firehose delivery stream in place of the bucket, at least once |
 //! | [`command`] | what the program does beside the service |
 //! | [`elasticsearch`] | a second delivery, apart from the archive in everything |
 //! | [`replay`] | rebuilds what is missing out of the stream |
@@ -45,7 +47,10 @@ pub mod encode;
 pub mod error;
 pub mod error_line;
 pub mod fields;
+pub mod firehose;
 pub mod heartbeat;
+pub mod horizon;
+pub mod identity;
 pub mod invariants;
 pub mod layout;
 pub mod line;
@@ -81,18 +86,18 @@ use service_runtime::Runtime;
 
 pub use config::{Config, Settings};
 pub use error::Error;
-pub use service::run;
+pub use service::{Clients, run};
 
 /// Builds the clients by the SDK's own conventions (`AWS_REGION`, `AWS_PROFILE`,
-/// `AWS_ENDPOINT_URL[_KINESIS|_S3]`, the standard credential chain) and archives until a drain is
-/// asked for.
+/// `AWS_ENDPOINT_URL[_KINESIS|_S3|_FIREHOSE]`, the standard credential chain) and archives until a
+/// drain is asked for.
 ///
 /// # Errors
 /// Those of [`run`].
 pub async fn serve(config: Config, runtime: Runtime) -> Result<(), Error> {
     let configured = runtime.readiness.latch("aws configuration");
     let aws = aws_clients::load(&aws_clients::Endpoint::default()).await;
-    let running = run(config, aws_clients::kinesis(&aws), aws_clients::s3(&aws), runtime);
+    let running = run(config, Clients::of(&aws), runtime);
     configured.open();
     running.await
 }

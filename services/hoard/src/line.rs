@@ -27,6 +27,8 @@ pub enum BadRecord {
     NoPartition,
     /// Such a field stands twice, or its value may not stand in a key.
     BadPartition,
+    /// A line that is longer than Firehose takes, where that is where lines go.
+    TooLong,
     /// An aggregate whose lines belong to more partitions than one record may open.
     TooManyPartitions,
     /// An aggregate of the Kinesis Producer Library that is damaged.
@@ -37,13 +39,14 @@ pub enum BadRecord {
 
 impl BadRecord {
     /// All of them, for metrics that exist before the first one happens.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Empty,
         Self::NotUtf8,
         Self::NotJson,
         Self::NotAnObject,
         Self::NoPartition,
         Self::BadPartition,
+        Self::TooLong,
         Self::TooManyPartitions,
         Self::BrokenAggregate,
         Self::BadUserRecords,
@@ -58,6 +61,7 @@ impl BadRecord {
             Self::NotAnObject => "not-an-object",
             Self::NoPartition => "no-partition",
             Self::BadPartition => "bad-partition",
+            Self::TooLong => "too-long",
             Self::TooManyPartitions => "too-many-partitions",
             Self::BrokenAggregate => "broken-aggregate",
             Self::BadUserRecords => "bad-user-records",
@@ -74,6 +78,9 @@ impl BadRecord {
             Self::NoPartition => "a field that the prefix names as a partition key is missing",
             Self::BadPartition => {
                 "a field that the prefix names as a partition key stands twice or may not be part of a key"
+            }
+            Self::TooLong => {
+                "the line, with its line break, is longer than the 1,000 KiB that Firehose takes"
             }
             Self::TooManyPartitions => {
                 "the record's lines belong to more partitions than one record may open"

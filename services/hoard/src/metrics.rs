@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use aws_clients::Failure;
 use prometheus::{
-    Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    Counter, Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use crate::cut::Cause;
+use crate::horizon::Gap;
 use crate::line::BadRecord;
 use crate::ownership::Change;
 use crate::pending::{Pending, PlannedObject};
@@ -22,9 +23,9 @@ use crate::shards::Audit;
 /// A step of the way from the stream to the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// ListShards.
+    /// ListShards and DescribeStreamSummary.
     List,
-    /// DescribeStreamSummary.
+    /// DescribeDeliveryStream at the start, where lines go to Firehose.
     Describe,
     /// Giving a sign of life.
     Heartbeat,
@@ -34,6 +35,8 @@ pub enum Step {
     Iterator,
     /// GetRecords.
     Read,
+    /// PutRecordBatch, where lines go to Firehose.
+    Deliver,
     /// Testing conditional writes at the start.
     Probe,
     /// Taking a shard's state object, or giving it back.
@@ -60,6 +63,7 @@ impl Step {
             Self::Watch => "watch",
             Self::Iterator => "iterator",
             Self::Read => "read",
+            Self::Deliver => "deliver",
             Self::Probe => "probe",
             Self::Own => "own",
             Self::Prepare => "prepare",
@@ -160,6 +164,8 @@ pub struct Metrics {
     records_repeated_total: IntCounter,
     records_bad_total: IntCounterVec,
     records_missing_total: IntCounter,
+    possible_losses_total: IntCounter,
+    possible_loss_seconds_total: Counter,
     records_committed_total: IntCounter,
     objects_total: IntCounterVec,
     object_bytes: HistogramVec,
@@ -250,6 +256,15 @@ impl Metrics {
             records_missing_total: made.counter(
                 "hoard_records_missing_total",
                 "Records of a prepared cut that the stream no longer has. Anything but 0 is loss.",
+            )?,
+            possible_losses_total: made.counter(
+                "hoard_possible_losses_total",
+                "Times that reading went on behind what had left the stream unread; the log says which shard and \
+                 when. Anything but 0 may be loss.",
+            )?,
+            possible_loss_seconds_total: made.seconds(
+                "hoard_possible_loss_seconds_total",
+                "How much time those stretches span: what arrived in them is not archived.",
             )?,
             records_committed_total: made.counter(
                 "hoard_records_committed_total",
@@ -449,6 +464,13 @@ impl Metrics {
         self.records_missing_total.inc_by(records);
     }
 
+    /// Reading goes on behind what may have left the stream unread.
+    pub fn possible_loss(&self, gap: Gap) {
+        self.possible_losses_total.inc();
+        self.possible_loss_seconds_total
+            .inc_by(seconds(gap.to.as_millis() - gap.from.as_millis()));
+    }
+
     /// A day is marked as complete.
     pub fn day_marked(&self) {
         self.days_marked_total.inc();
@@ -536,6 +558,10 @@ impl Make<'_> {
 
     fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
         self.register(IntCounter::new(name, help)?)
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Result<Counter, Error> {
+        self.register(Counter::new(name, help)?)
     }
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {

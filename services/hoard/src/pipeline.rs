@@ -5,11 +5,15 @@
 //!                                   └─────── next record ─────────┘
 //! ```
 //!
+//! Where lines go to Firehose, those of a whole read are sent between `line` and `cut?`; there is nothing
+//! to encode then but error lines.
+//!
 //! The stages run one after the other: while a cut is committed nothing is read, so a shard never
 //! holds more than one cut, and shards overlap with each other instead. A commit takes three small
 //! round trips and the upload; a shard that is behind reads for much longer than that between cuts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,16 +26,24 @@ use crate::config::Config;
 use crate::cut::Cause;
 use crate::day_marker::DayMarker;
 use crate::error::Stopped;
+use crate::firehose::Delivery;
+use crate::horizon::{self, Gap, Horizon, Shown};
+use crate::layout::LinesTo;
 use crate::ownership::Change;
 use crate::read::{Batch, Reader};
-use crate::record::Arrival;
+use crate::record::{Arrival, Record};
 use crate::recover;
 use crate::sequence::ShardId;
+use crate::start;
 use crate::state::ShardState;
 use crate::store::ETag;
+use crate::unpack::{Unpacked, unpack};
 
 /// So many bytes of records are encoded before other tasks get their turn: about a millisecond.
 const BYTES_PER_TURN: usize = 64 * 1024;
+/// A shard that is to stop goes on sending what it has read for this long: Firehose takes it sooner, or
+/// does not take it.
+const LAST_SENDING: Duration = Duration::from_secs(1);
 
 /// Takes a shard whose state was `found` so, and archives it until it ends or is to `stop`: because a
 /// drain was asked for, or because it belongs to another replica.
@@ -60,6 +72,7 @@ pub async fn archive_shard(
         reader: archive.reader(&claim),
         buffer: archive.buffer(&shard),
         lease: archive.budget.lease(),
+        horizon: Horizon::new(claim.state().passed),
         archive: &archive,
         claim,
         stop,
@@ -67,15 +80,23 @@ pub async fn archive_shard(
     loop {
         match pipeline.next_event().await {
             Event::Read(batch, allowance) => {
-                let (end, up_to_date_at) = (batch.end, batch.up_to_date_at);
-                pipeline.take(batch).await?;
+                let (end, shown) = (batch.end, batch.shown());
+                pipeline.watch_horizon(shown);
+                match &archive.delivery {
+                    None => pipeline.take(batch).await?,
+                    Some(delivery) => {
+                        if !pipeline.send_and_take(delivery, batch).await? {
+                            continue; // it is to stop
+                        }
+                    }
+                }
                 pipeline.lease.settle(pipeline.buffer.footprint(), allowance);
                 if end {
                     pipeline.cut(Cause::ShardEnd).await?;
                     tracing::info!(%shard, "ended: everything in it is committed");
                     return pipeline.claim.end_shard().await;
                 }
-                if let Some(now) = up_to_date_at {
+                if let Some(now) = shown.served_at.filter(|_| shown.up_to_date) {
                     pipeline.pass(now).await?;
                 }
             }
@@ -118,6 +139,7 @@ struct Pipeline<'a> {
     reader: Reader,
     buffer: Buffer,
     lease: Lease,
+    horizon: Horizon,
     stop: CancellationToken,
 }
 
@@ -144,35 +166,89 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Each record into the open cut, with a commit wherever one ends.
+    /// Each record into the open cut.
     async fn take(&mut self, batch: Batch) -> Result<(), Stopped> {
-        let mut bytes = 0;
+        let mut turn = Turn::default();
         for record in batch.records {
-            if let Some(cause) = self.buffer.ends_before(&record) {
-                self.cut(cause).await?;
-            }
-            for reason in self.buffer.push(&record, Instant::now())? {
-                self.archive.metrics.record_bad(reason);
-            }
-            if let Some(cause) = self.buffer.is_full() {
-                self.cut(cause).await?;
-            }
-            bytes += record.data.len();
-            if bytes >= BYTES_PER_TURN {
-                bytes = 0;
-                tokio::task::yield_now().await;
-            }
+            let unpacked = unpack(&record.data, &self.archive.config.layout);
+            self.take_record(&record, unpacked).await?;
+            turn.took(record.data.len()).await;
         }
         Ok(())
     }
 
-    /// A shard that has nothing to give at `now` passes the end of a day too, where days are marked.
+    /// The same once Firehose has accepted every line; `false` when it did not before the shard must stop.
+    /// Then none of these records is in a cut, and who reads the shard next sends them again.
+    async fn send_and_take(&mut self, delivery: &Delivery, batch: Batch) -> Result<bool, Stopped> {
+        let mut turn = Turn::default();
+        let mut unpacked = Vec::with_capacity(batch.records.len());
+        for record in &batch.records {
+            unpacked.push(unpack(&record.data, &self.archive.config.layout));
+            turn.took(record.data.len()).await;
+        }
+        let lines = unpacked.iter().flat_map(|unpacked| &unpacked.lines);
+        let lines: Vec<&[u8]> = lines.map(|line| line.text.as_ref()).collect();
+        let sending = delivery.send(self.claim.shard(), &lines);
+        let no_longer = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(LAST_SENDING).await;
+        };
+        tokio::select! {
+            biased;
+            () = sending => {}
+            () = no_longer => {
+                delivery.shown.abandoned(batch.records.len());
+                return Ok(false);
+            }
+        }
+        if let Some(first) = batch.records.first() {
+            delivery
+                .shown
+                .fresh(start::now().as_millis() - first.arrival.as_millis());
+        }
+        for (record, unpacked) in batch.records.iter().zip(unpacked) {
+            self.take_record(record, unpacked).await?;
+            turn.took(record.data.len()).await;
+        }
+        Ok(true)
+    }
+
+    /// One record into the open cut, with a commit where one ends before it or with it.
+    async fn take_record(&mut self, record: &Record, unpacked: Unpacked<'_>) -> Result<(), Stopped> {
+        if let Some(cause) = self.buffer.ends_before(record) {
+            self.cut(cause).await?;
+        }
+        for reason in self.buffer.take(record, unpacked, Instant::now())? {
+            self.archive.metrics.record_bad(reason);
+        }
+        if let Some(cause) = self.buffer.is_full() {
+            self.cut(cause).await?;
+        }
+        Ok(())
+    }
+
+    /// Reports, loudly, where reading goes on behind what may have left the stream unread.
+    fn watch_horizon(&mut self, shown: Shown) {
+        let retention = *self.archive.retention.borrow();
+        if let Some(gap) = self.horizon.answered(shown, retention) {
+            let Gap { from, to } = gap;
+            tracing::error!(shard = %self.claim.shard(), %from, %to, "reading goes on behind the stream's retention: what arrived in between, if anything did, is lost");
+            self.archive.metrics.possible_loss(gap);
+        }
+    }
+
+    /// A shard that has nothing to give at `now` says so in its state where that is worth it: it passes the
+    /// end of a day too, and what it has been read up to must not look older than the retention.
     async fn pass(&mut self, now: Arrival) -> Result<(), Stopped> {
         let Config {
             day_marker, layout, ..
         } = &self.archive.config;
-        let is_news = |marker: &DayMarker| marker.is_news(&layout.zone, self.claim.state().passed, now);
-        if self.buffer.is_empty() && day_marker.as_ref().is_some_and(is_news) {
+        let passed = self.claim.state().passed;
+        let is_past_day = |marker: &DayMarker| marker.is_news(&layout.zone, passed, now);
+        let retention = *self.archive.retention.borrow();
+        let is_news =
+            day_marker.as_ref().is_some_and(is_past_day) || horizon::is_worth_noting(passed, now, retention);
+        if self.buffer.is_empty() && is_news {
             self.claim.pass(now).await?;
         }
         Ok(())
@@ -195,8 +271,28 @@ async fn read(archive: &Archive, reader: &mut Reader) -> (Batch, Allowance) {
         reader.turn().await;
         let mut allowance = archive.budget.acquire(READ_ALLOWANCE).await;
         if let Some(batch) = reader.attempt().await {
-            allowance.shrink_to(batch.footprint_max());
+            allowance.shrink_to(match archive.config.layout.lines {
+                LinesTo::Bucket => batch.footprint_max(),
+                LinesTo::Firehose => batch.footprint_to_send_max(),
+            });
             return (batch, allowance);
+        }
+    }
+}
+
+/// Lets other tasks have their turn.
+#[derive(Default)]
+struct Turn {
+    bytes: usize,
+}
+
+impl Turn {
+    /// So many more bytes were worked on.
+    async fn took(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= BYTES_PER_TURN {
+            self.bytes = 0;
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -67,6 +67,11 @@ enum Part {
 pub struct InvalidPrefix(String);
 
 impl Prefix {
+    /// Whether it is empty, so that keys begin with the date.
+    pub fn is_unset(&self) -> bool {
+        self.text.is_empty()
+    }
+
     /// The fields whose values divide lines among objects, each once.
     pub fn fields(&self) -> &[String] {
         &self.fields

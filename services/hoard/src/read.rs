@@ -13,6 +13,8 @@ use aws_sdk_kinesis::types::{Record as GivenRecord, ShardIteratorType};
 use tokio::time::Instant;
 
 use crate::error_line::ERROR_LINE_BYTES;
+use crate::firehose::request::{REQUEST_BYTES_MAX, REQUESTS_AT_ONCE};
+use crate::horizon::Shown;
 use crate::metrics::{Metrics, Step};
 use crate::pace::{Pace, Pacer};
 use crate::record::{Arrival, Record};
@@ -57,8 +59,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// No record of the shard was newer when the answer was given.
     pub up_to_date: bool,
-    /// When the answer was given by Kinesis' clock, if no record of the shard was newer then.
-    pub up_to_date_at: Option<Arrival>,
+    /// When the answer was given, by Kinesis' clock.
+    pub served_at: Option<Arrival>,
     /// The shard is closed and this was the last of it.
     pub end: bool,
 }
@@ -67,6 +69,29 @@ impl Batch {
     /// The records' bytes.
     pub fn bytes(&self) -> usize {
         self.records.iter().map(|record| record.data.len()).sum()
+    }
+
+    /// What the answer shows of time.
+    pub fn shown(&self) -> Shown {
+        let arrival = |record: &Record| record.arrival;
+        let (first, last) = (
+            self.records.first().map(arrival),
+            self.records.last().map(arrival),
+        );
+        Shown {
+            served_at: self.served_at,
+            up_to_date: self.up_to_date,
+            records: first.zip(last),
+        }
+    }
+
+    /// Memory that these records can take at worst while they are sent to Firehose: as they are, and as
+    /// far as they are in calls, as copies and as their base64.
+    pub fn footprint_to_send_max(&self) -> u64 {
+        let bytes = self.bytes();
+        let in_calls = bytes.min(REQUESTS_AT_ONCE * REQUEST_BYTES_MAX);
+        let sent = bytes + in_calls + in_calls / 3 * 4 + SLACK_BYTES;
+        self.footprint_max().max(sent as u64)
     }
 
     /// Memory that these records can take at worst: as they are, and as error lines that do not
@@ -203,7 +228,7 @@ impl Reader {
         Ok(Batch {
             records,
             up_to_date: millis_behind == 0,
-            up_to_date_at: served_at.filter(|_| millis_behind == 0),
+            served_at,
             end: self.iterator.is_none(),
         })
     }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use aws_clients::SdkConfig;
+use aws_sdk_firehose::Client as FirehoseClient;
 use aws_sdk_kinesis::Client as KinesisClient;
 use aws_sdk_s3::Client as S3Client;
 use prometheus::Registry;
@@ -15,38 +17,70 @@ use crate::budget::Budget;
 use crate::commit::Committer;
 use crate::config::Config;
 use crate::day_marker;
-use crate::elasticsearch::deliver::Delivery;
+use crate::elasticsearch::deliver::Delivery as SecondDelivery;
 use crate::elasticsearch::supervise::{Assigned, beside};
 use crate::error::Error;
+use crate::firehose::Delivery;
+use crate::firehose::metrics::FirehoseMetrics;
 use crate::heartbeat::Heart;
 use crate::metrics::Metrics;
 use crate::start;
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 
+/// How the service reaches AWS.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// The stream's side.
+    pub kinesis: KinesisClient,
+    /// The bucket's side.
+    pub s3: S3Client,
+    /// Where lines go, if they do.
+    pub firehose: FirehoseClient,
+}
+
+impl Clients {
+    /// All in one account and region.
+    pub fn of(aws: &SdkConfig) -> Self {
+        Self {
+            kinesis: aws_clients::kinesis(aws),
+            s3: aws_clients::s3(aws),
+            firehose: aws_clients::firehose(aws),
+        }
+    }
+}
+
 /// Archives this replica's share of the stream until a drain is asked for. Returns when everything that
 /// was read is committed, or on an error that trying again will not cure.
 ///
 /// # Errors
-/// The stream or the bucket is not there or denied, the bucket does not honour conditional writes, a
+/// The stream, the bucket or the delivery stream is not there or denied, the states are of another stream,
+/// the bucket does not honour conditional writes, a
 /// metric is registered already, a task panicked, or the drain deadline passed.
 pub fn run(
     config: Config,
-    kinesis: KinesisClient,
-    s3: S3Client,
+    clients: Clients,
     runtime: Runtime,
 ) -> impl Future<Output = Result<(), Error>> + Send {
     // Taken here and not in the future: who asks between this call and the first poll hears "starting".
     let bucket_ready = runtime.readiness.latch("bucket");
     let stream_ready = runtime.readiness.latch("stream");
+    let delivery_ready = config
+        .delivery_stream
+        .is_some()
+        .then(|| runtime.readiness.latch("delivery stream"));
     async move {
         let metrics = Metrics::new(&runtime.registry)?;
         metrics.flush_interval(config.limits.age);
         let shutdown = runtime.shutdown;
+        let delivery = into_firehose(&config, &clients, &metrics, &runtime.registry)?;
         let prepared = tokio::select! {
-            prepared = prepare(config, kinesis, s3, shutdown.clone(), metrics, &bucket_ready) => prepared?,
+            prepared = prepare(config, clients, delivery, shutdown.clone(), metrics, &bucket_ready) => prepared?,
             () = shutdown.requested() => return Ok(()),
         };
+        if let Some(ready) = delivery_ready {
+            ready.open(); // it was checked before anything else
+        }
         let (archive, mut heart) = prepared;
         let delivery = second_delivery(&archive, &runtime.registry)?;
         let archiving = Box::pin(archive_share(archive, &mut heart, &stream_ready));
@@ -77,17 +111,36 @@ async fn archive_share(archive: Archive, heart: &mut Heart, stream_ready: &Latch
     }
 }
 
+/// The delivery to Firehose in place of the bucket, where one is set.
+fn into_firehose(
+    config: &Config,
+    clients: &Clients,
+    metrics: &Metrics,
+    registry: &Registry,
+) -> Result<Option<Delivery>, prometheus::Error> {
+    let Some(stream) = &config.delivery_stream else {
+        return Ok(None);
+    };
+    let shown = FirehoseMetrics::new(registry)?;
+    Ok(Some(Delivery::new(
+        clients.firehose.clone(),
+        stream,
+        metrics,
+        shown,
+    )))
+}
+
 /// The delivery to Elasticsearch, where one is set.
 fn second_delivery(
     archive: &Archive,
     registry: &Registry,
-) -> Result<Option<(Arc<Delivery>, Assigned)>, prometheus::Error> {
+) -> Result<Option<(Arc<SecondDelivery>, Assigned)>, prometheus::Error> {
     let Some(settings) = archive.config.elasticsearch.clone() else {
         return Ok(None);
     };
     let (kinesis, store) = (archive.kinesis.clone(), archive.committer.store.clone());
     let stream = &archive.config.stream;
-    let delivery = Delivery::new(settings, kinesis, stream, archive.origin, store, registry)?;
+    let delivery = SecondDelivery::new(settings, kinesis, stream, archive.origin, store, registry)?;
     Ok(Some((Arc::new(delivery), archive.to_deliver.subscribe())))
 }
 
@@ -95,14 +148,21 @@ fn second_delivery(
 /// claimed before other replicas can see who claims it.
 async fn prepare(
     config: Config,
-    kinesis: KinesisClient,
-    s3: S3Client,
+    clients: Clients,
+    delivery: Option<Delivery>,
     shutdown: Shutdown,
     metrics: Metrics,
     bucket_ready: &Latch,
 ) -> Result<(Archive, Heart), Error> {
+    if let Some(delivery) = &delivery {
+        delivery.check().await?;
+        tracing::info!(
+            delivery_stream = config.delivery_stream,
+            "lines go to Firehose at least once: after a crash those since the last checkpoint are sent again"
+        );
+    }
     let store = Store::new(
-        s3,
+        clients.s3,
         &config.bucket,
         &config.state_prefix,
         &config.stream,
@@ -124,9 +184,11 @@ async fn prepare(
     let budget = Budget::new(config.memory_budget, metrics.clone());
     let archive = Archive {
         config,
-        kinesis,
+        kinesis: clients.kinesis,
         committer,
         budget,
+        delivery,
+        retention: watch::Sender::default(),
         origin,
         owner,
         shutdown,

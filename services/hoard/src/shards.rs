@@ -12,6 +12,7 @@ use aws_clients::Failure;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::Shard as ListedShard;
 
+use crate::record::Arrival;
 use crate::retry::{FailedCall, call};
 use crate::sequence::ShardId;
 
@@ -96,16 +97,33 @@ pub async fn list(client: &Client, stream: &str) -> Result<Vec<Shard>, FailedCal
     }
 }
 
-/// How long the stream keeps its records.
-pub async fn retention(client: &Client, stream: &str) -> Result<Duration, FailedCall> {
+/// What is to be known of a stream as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// How long it keeps its records.
+    pub retention: Duration,
+    /// When it was created.
+    pub created: Arrival,
+}
+
+/// Asks for it.
+pub async fn describe(client: &Client, stream: &str) -> Result<Description, FailedCall> {
     let request = client.describe_stream_summary().stream_name(stream);
     let answer = call(LIST_TIMEOUT, request.send()).await?;
-    let hours = answer
+    let missing = |what| FailedCall::new(Failure::Invalid, format!("the answer has no {what}"));
+    let summary = answer
         .stream_description_summary
-        .and_then(|summary| u64::try_from(summary.retention_period_hours).ok())
+        .ok_or_else(|| missing("description"))?;
+    let hours = u64::try_from(summary.retention_period_hours).ok();
+    let hours = hours
         .filter(|hours| *hours > 0)
-        .ok_or_else(|| FailedCall::new(Failure::Invalid, "the answer has no retention"))?;
-    Ok(Duration::from_secs(hours * 60 * 60))
+        .ok_or_else(|| missing("retention"))?;
+    let created = summary.stream_creation_timestamp.to_millis().ok();
+    let created = created.and_then(Arrival::from_millis);
+    Ok(Description {
+        retention: Duration::from_secs(hours * 60 * 60),
+        created: created.ok_or_else(|| missing("time of creation"))?,
+    })
 }
 
 fn read(shard: ListedShard) -> Result<Shard, FailedCall> {

@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::Archive;
 use crate::error::{Error, Stopped};
+use crate::identity;
 use crate::metrics::{ShardCounts, Step};
 use crate::ownership::{self, Change, Decision, View};
 use crate::pipeline::{archive_shard, release_shard};
 use crate::placement;
+use crate::record::Arrival;
 use crate::retry::{FailedCall, Retry};
 use crate::sequence::ShardId;
 use crate::shards::{self, Audit, Shard};
@@ -36,6 +38,8 @@ pub struct Supervisor {
     /// Stopped by an error since the last look at the stream, which tries them again.
     failed: HashSet<ShardId>,
     listed: Vec<Shard>,
+    /// When the stream that was listed was created.
+    created: Option<Arrival>,
     audit: Audit,
     /// Since when a shard is on its way here.
     awaiting: Option<Instant>,
@@ -54,6 +58,7 @@ impl Supervisor {
             running: HashMap::new(),
             failed: HashSet::new(),
             listed: Vec::new(),
+            created: None,
             audit: Audit::default(),
             awaiting: None,
             expired: HashSet::new(),
@@ -81,7 +86,10 @@ impl Supervisor {
             if Instant::now() >= next_list || self.is_list_outdated() {
                 next_list = Instant::now()
                     + match self.list().await {
-                        Ok(()) => discovery_interval,
+                        Ok(()) => {
+                            self.check_identity().await?;
+                            discovery_interval
+                        }
                         Err(failed) => retry_list.pause(&failed),
                     };
                 self.failed.clear();
@@ -127,7 +135,7 @@ impl Supervisor {
         let mut retry = Retry::new(Step::List, stream.clone(), &self.archive.metrics);
         loop {
             match self.list().await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.check_identity().await,
                 Err(failed) if !failed.failure.is_retryable() => {
                     let detail = failed.detail;
                     return Err(Error::Stream { stream, detail });
@@ -137,7 +145,16 @@ impl Supervisor {
         }
     }
 
-    /// Asks for the stream's shards, and for what else is to be shown of it.
+    /// Nothing is done for a stream that is not the one that the states are of.
+    async fn check_identity(&self) -> Result<(), Error> {
+        let store = &self.archive.committer.store;
+        match self.created {
+            Some(created) => identity::check(store, &self.archive.config.stream, created).await,
+            None => Ok(()), // not listed yet
+        }
+    }
+
+    /// Asks for the stream's shards, and for what else is to be known of it.
     async fn list(&mut self) -> Result<(), FailedCall> {
         let Archive {
             config,
@@ -145,15 +162,11 @@ impl Supervisor {
             metrics,
             ..
         } = self.archive.as_ref();
+        let description = shards::describe(kinesis, &config.stream).await?;
         self.listed = shards::list(kinesis, &config.stream).await?;
-        match shards::retention(kinesis, &config.stream).await {
-            Ok(retention) => metrics.retention(retention),
-            // It is for showing alone, and asked for again with the next list.
-            Err(failed) => {
-                metrics.retry(Step::Describe, failed.failure);
-                tracing::warn!(detail = failed.detail, "the stream's retention is not known");
-            }
-        }
+        self.created = Some(description.created);
+        self.archive.retention.send_replace(Some(description.retention));
+        metrics.retention(description.retention);
         let audit = shards::audit(&self.listed);
         if audit != self.audit && audit != Audit::default() {
             tracing::error!(

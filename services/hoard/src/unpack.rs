@@ -89,6 +89,11 @@ impl<'a> Unpacked<'a> {
 
     fn take(&mut self, data: &'a [u8], layout: &Layout, sub_sequence: Option<usize>) {
         match json_line(data, layout.prefix.fields()) {
+            Ok((text, _)) if text.len() > layout.line_bytes_max() => self.bad.push(Bad {
+                reason: BadRecord::TooLong,
+                data,
+                sub_sequence,
+            }),
             Ok((text, partition)) => self.lines.push(Line { text, partition }),
             Err(reason) => self.bad.push(Bad {
                 reason,

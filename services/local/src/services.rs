@@ -74,17 +74,15 @@ pub(crate) async fn start(
     };
 
     let kinesis = aws_clients::kinesis(&aws.source.config);
-    let source_s3 = aws_clients::s3(&aws.source.config);
 
     let events = configure_events(config, clients)?;
-    let to_kinesis = kinesis.clone();
     host.start("events", events_admin.listener, |runtime| {
-        events::run(events, to_kinesis, public.listener, runtime)
+        events::run(events, kinesis, public.listener, runtime)
     });
 
     let hoard = configure_hoard(config)?;
     host.start("hoard", hoard_admin.listener, |runtime| {
-        hoard::run(hoard, kinesis, source_s3, runtime)
+        hoard::run(hoard, hoard::Clients::of(&aws.source.config), runtime)
     });
 
     let syncomatic = configure_syncomatic(config, aws)?;

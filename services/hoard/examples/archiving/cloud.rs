@@ -40,6 +40,11 @@ impl Place {
     }
 
     pub(crate) async fn clients(&self) -> (aws_sdk_kinesis::Client, aws_sdk_s3::Client) {
+        let hoard::Clients { kinesis, s3, .. } = self.all_clients().await;
+        (kinesis, s3)
+    }
+
+    pub(crate) async fn all_clients(&self) -> hoard::Clients {
         let account = Account::development(REGION);
         let (id, secret) = (account.access_key_id, account.secret_access_key);
         let endpoint = aws_clients::Endpoint {
@@ -48,8 +53,7 @@ impl Place {
             credentials: Some(aws_clients::Credentials::new(id, secret, None, None, "example")),
             ..Default::default()
         };
-        let config = aws_clients::load(&endpoint).await;
-        (aws_clients::kinesis(&config), aws_clients::s3(&config))
+        hoard::Clients::of(&aws_clients::load(&endpoint).await)
     }
 }
 

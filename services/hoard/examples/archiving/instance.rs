@@ -7,7 +7,7 @@ use aws_sdk_kinesis::types::ShardIteratorType;
 use hoard::Config;
 use hoard::cut::Limits;
 use hoard::encode::Compression;
-use hoard::layout::Layout;
+use hoard::layout::{Layout, LinesTo};
 use hoard::pace::Pace;
 use hoard::period::Zone;
 use hoard::replicas::Pulse;
@@ -61,9 +61,9 @@ pub(crate) async fn read(place: &Place) -> Result<(), Failure> {
 
 /// Archives the whole stream.
 pub(crate) async fn archive(place: &Place, compression: Compression) -> Result<(), Failure> {
-    let (kinesis, s3) = place.clients().await;
+    let clients = place.all_clients().await;
     let runtime = Runtime::with_drain_deadline("hoard", Duration::from_secs(600));
-    let running = hoard::run(config(compression), kinesis, s3, runtime.clone());
+    let running = hoard::run(config(compression), clients, runtime.clone());
     let until_read = async {
         while metric(&runtime, "hoard_records_read_total ")? < place.records as f64 {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -92,6 +92,7 @@ fn config(compression: Compression) -> Config {
     Config {
         stream: STREAM.to_owned(),
         bucket: BUCKET.to_owned(),
+        delivery_stream: None,
         layout: Arc::new(Layout {
             stream: STREAM.to_owned(),
             prefix: "raw/".parse().unwrap_or_else(|_| unreachable!("a plain prefix")),
@@ -100,6 +101,7 @@ fn config(compression: Compression) -> Config {
                 .unwrap_or_else(|_| unreachable!("a plain prefix")),
             zone: Zone::utc(),
             record_partitions_max: 100,
+            lines: LinesTo::Bucket,
         }),
         state_prefix: "_hoard/".to_owned(),
         start: StartPosition::TrimHorizon,

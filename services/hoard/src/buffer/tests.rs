@@ -43,6 +43,7 @@ fn buffer_under(prefix: &str, bytes: u64) -> Buffer {
         error_prefix: "errors/".parse().expect("valid"),
         zone: Zone::utc(),
         record_partitions_max: 3,
+        lines: LinesTo::Bucket,
     };
     let form = Form {
         layout: Arc::new(layout),

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use service_runtime::settings::{InvalidSetting, RuntimeSettings};
 
-use super::verify::parse_day;
+use super::verify::{check_lines, parse_day};
 use super::{Failed, print};
 use crate::config::{Config, Settings};
 use crate::layout::START;
@@ -76,10 +76,12 @@ impl service_runtime::settings::Settings for Replay {
                 return Err(InvalidSetting::new("--day", problem));
             }
         };
+        let config = self.service.validate()?;
+        check_lines(&config)?;
         Ok(Asked {
             wanted,
             json: self.json,
-            config: self.service.validate()?,
+            config,
         })
     }
 }

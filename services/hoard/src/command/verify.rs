@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use service_runtime::settings::{InvalidSetting, RuntimeSettings};
 
 use super::{Failed, print};
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 use crate::verify::{self, Plan, progress::Progress};
 
 /// Proves from the bucket that days of the archive are whole: per shard, cuts touch end to end up to
@@ -71,6 +71,7 @@ impl service_runtime::settings::Settings for Verify {
             _ => return Err(InvalidSetting::new("--day", "or --from and --to must be given")),
         };
         let config = self.service.validate()?;
+        check_lines(&config)?;
         Ok(Asked {
             plan: Plan {
                 is_quick: self.quick,
@@ -80,6 +81,18 @@ impl service_runtime::settings::Settings for Verify {
             json: self.json,
             progress: self.progress,
         })
+    }
+}
+
+/// There is nothing to be said of lines that are elsewhere.
+pub(super) fn check_lines(config: &Config) -> Result<(), InvalidSetting> {
+    match &config.delivery_stream {
+        Some(_) => {
+            let problem =
+                "is firehose: lines are not in this bucket, and what Firehose made of them is not known";
+            Err(InvalidSetting::new("--deliver", problem))
+        }
+        None => Ok(()),
     }
 }
 

@@ -51,7 +51,35 @@ fn a_start_is_a_word_or_a_time() {
 
 #[test]
 fn what_cannot_work_is_refused_by_name() {
-    let cases: [(&[&str], &str); 37] = [
+    let cases: [(&[&str], &str); 42] = [
+        (&["--deliver", "firehose"], "--delivery-stream"),
+        (&["--delivery-stream", "d"], "--delivery-stream"),
+        (
+            &["--deliver", "firehose", "--delivery-stream", "a/b"],
+            "--delivery-stream",
+        ),
+        (
+            &[
+                "--deliver",
+                "firehose",
+                "--delivery-stream",
+                "d",
+                "--prefix",
+                "raw/",
+            ],
+            "--prefix",
+        ),
+        (
+            &[
+                "--deliver",
+                "firehose",
+                "--delivery-stream",
+                "d",
+                "--day-marker-delay",
+                "15m",
+            ],
+            "--day-marker-delay",
+        ),
         (&["--shard-read-rate", "3MB"], "--shard-read-rate"),
         (&["--replica-name", "a/b"], "--replica-name"),
         (&["--heartbeat-interval", "10ms"], "--heartbeat-interval"),

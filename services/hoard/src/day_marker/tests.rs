@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::encode::Compression;
-use crate::layout::Layout;
+use crate::layout::{Layout, LinesTo};
 use crate::pending::Pending;
 use crate::sequence::SequenceNumber;
 
@@ -114,6 +114,7 @@ fn a_day_with_something_pending_is_not_complete() {
             error_prefix: "errors/".parse().expect("valid"),
             zone: Zone::utc(),
             record_partitions_max: 1,
+            lines: LinesTo::Bucket,
         },
         objects: Vec::new(),
     };

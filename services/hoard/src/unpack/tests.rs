@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::layout::LinesTo;
 use crate::period::Zone;
 
 fn layout(prefix: &str) -> Layout {
@@ -12,6 +13,7 @@ fn layout(prefix: &str) -> Layout {
         error_prefix: "errors/".parse().expect("valid"),
         zone: Zone::utc(),
         record_partitions_max: 2,
+        lines: LinesTo::Bucket,
     }
 }
 

@@ -78,6 +78,7 @@ pub fn is_hidden(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::LinesTo;
 
     fn folders() -> Folders {
         let layout = Layout {
@@ -86,6 +87,7 @@ mod tests {
             error_prefix: "errors/".parse().expect("valid"),
             zone: crate::period::Zone::utc(),
             record_partitions_max: 1,
+            lines: LinesTo::Bucket,
         };
         Folders {
             layout: Arc::new(layout),

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::http::header::ETAG;
-use hoard::Error;
+use hoard::{Clients, Error};
 use service_runtime::Runtime;
 
 use crate::world::{BUCKET, World};
@@ -49,7 +49,15 @@ async fn a_store_that_ignores_conditions_is_refused() {
         ..Default::default()
     };
     let s3 = aws_clients::s3(&aws_clients::load(&endpoint).await);
-    let outcome = hoard::run(world.config(), world.kinesis.clone(), s3, Runtime::new("hoard")).await;
+    let outcome = hoard::run(
+        world.config(),
+        Clients {
+            s3,
+            ..world.clients()
+        },
+        Runtime::new("hoard"),
+    )
+    .await;
     let error = outcome.expect_err("not honoured");
     assert!(
         matches!(&error, Error::ConditionalWrites { bucket, .. } if bucket == BUCKET),

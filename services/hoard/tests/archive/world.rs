@@ -15,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use hoard::budget::READ_ALLOWANCE;
 use hoard::cut::Limits;
 use hoard::encode::{Compression, crc_to_hex, crc64_nvme};
-use hoard::layout::Layout;
+use hoard::layout::{Layout, LinesTo};
 use hoard::pace::Pace;
 use hoard::period::Zone;
 use hoard::replicas::Pulse;
@@ -23,7 +23,7 @@ use hoard::sequence::SequenceNumber;
 use hoard::start::StartPosition;
 use hoard::state::ShardState;
 use hoard::store::ObjectOptions;
-use hoard::{Config, Error};
+use hoard::{Clients, Config, Error};
 use local_cloud::{Clock, CloudSettings, Faults, LocalCloud};
 use prometheus::TextEncoder;
 use service_runtime::Runtime;
@@ -43,6 +43,7 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) kinesis: aws_sdk_kinesis::Client,
     pub(crate) s3: aws_sdk_s3::Client,
+    pub(crate) firehose: aws_sdk_firehose::Client,
 }
 
 /// An instance of `hoard`.
@@ -82,7 +83,11 @@ impl World {
             ..CloudSettings::in_memory("cn-north-1")
         };
         let cloud = LocalCloud::start(settings).await.expect("a free port");
-        let (kinesis, s3) = clients(&cloud).await;
+        let Clients {
+            kinesis,
+            s3,
+            firehose,
+        } = clients(&cloud).await;
         kinesis
             .create_stream()
             .stream_name(STREAM)
@@ -103,6 +108,7 @@ impl World {
             clock,
             kinesis,
             s3,
+            firehose,
         };
         world
             .until("the stream is active", async || world.is_active().await)
@@ -112,6 +118,14 @@ impl World {
 
     pub(crate) fn faults(&self) -> &Faults {
         self.cloud.faults()
+    }
+
+    pub(crate) fn clients(&self) -> Clients {
+        Clients {
+            kinesis: self.kinesis.clone(),
+            s3: self.s3.clone(),
+            firehose: self.firehose.clone(),
+        }
     }
 
     /// What a program needs to find this world.
@@ -130,6 +144,7 @@ impl World {
         Config {
             stream: STREAM.to_owned(),
             bucket: BUCKET.to_owned(),
+            delivery_stream: None,
             layout: layout("raw/", "errors/"),
             state_prefix: "_hoard/".to_owned(),
             start: StartPosition::TrimHorizon,
@@ -165,10 +180,10 @@ impl World {
 
     /// Starts an instance on a thread of its own, which can be paused as a whole.
     pub(crate) async fn start_pausable(&self, config: Config) -> Pausable {
-        let (kinesis, s3) = clients(&self.cloud).await;
+        let clients = clients(&self.cloud).await;
         let runtime = Runtime::with_drain_deadline("hoard", PATIENCE);
         let (pause, mut pauses) = tokio::sync::mpsc::unbounded_channel::<mpsc::Receiver<()>>();
-        let hoard = hoard::run(config, kinesis, s3, runtime.clone());
+        let hoard = hoard::run(config, clients, runtime.clone());
         let thread = std::thread::spawn(move || {
             let executor = tokio::runtime::Builder::new_current_thread().enable_all().build();
             executor.expect("a runtime").block_on(async move {
@@ -193,8 +208,7 @@ impl World {
     pub(crate) fn start_with_deadline(&self, config: Config, deadline: Duration) -> Hoard {
         let runtime = Runtime::with_drain_deadline("hoard", deadline);
         let mut running = JoinSet::new();
-        let (kinesis, s3) = (self.kinesis.clone(), self.s3.clone());
-        running.spawn(hoard::run(config, kinesis, s3, runtime.clone()));
+        running.spawn(hoard::run(config, self.clients(), runtime.clone()));
         Hoard { runtime, running }
     }
 
@@ -567,6 +581,7 @@ pub(crate) fn layout(prefix: &str, error_prefix: &str) -> Arc<Layout> {
         error_prefix: error_prefix.parse().expect("a prefix"),
         zone: Zone::utc(),
         record_partitions_max: 100,
+        lines: LinesTo::Bucket,
     })
 }
 
@@ -574,7 +589,7 @@ pub(crate) fn sequence(text: &str) -> SequenceNumber {
     SequenceNumber::try_from(text.to_owned()).expect("a sequence number")
 }
 
-async fn clients(cloud: &LocalCloud) -> (aws_sdk_kinesis::Client, aws_sdk_s3::Client) {
+async fn clients(cloud: &LocalCloud) -> Clients {
     let account = cloud.account();
     let (id, secret) = (account.access_key_id.clone(), account.secret_access_key.clone());
     let endpoint = aws_clients::Endpoint {
@@ -583,8 +598,7 @@ async fn clients(cloud: &LocalCloud) -> (aws_sdk_kinesis::Client, aws_sdk_s3::Cl
         credentials: Some(aws_clients::Credentials::new(id, secret, None, None, "test")),
         ..Default::default()
     };
-    let config = aws_clients::load(&endpoint).await;
-    (aws_clients::kinesis(&config), aws_clients::s3(&config))
+    Clients::of(&aws_clients::load(&endpoint).await)
 }
 
 /// Lines by shard, the objects of each in order of their first record.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hoard::heartbeat;
-use hoard::layout::Layout;
+use hoard::layout::{Layout, LinesTo};
 use hoard::period::Zone;
 use hoard::sequence::ShardId;
 use hoard::store::ETag;
@@ -109,6 +109,7 @@ pub(crate) fn run(seed: u64, protocol: Protocol) -> Result<Course, Violation> {
             error_prefix: "errors/".parse().expect("a prefix"),
             zone: Zone::utc(),
             record_partitions_max: 1,
+            lines: LinesTo::Bucket,
         }),
         start: Instant::now(),
         now: 0,
