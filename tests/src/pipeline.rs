@@ -96,31 +96,50 @@ impl Pipeline {
 
     /// Starts `hoard`, with cuts small and frequent enough that a test sees many.
     pub async fn hoard(&self) -> Process {
-        let flags = [
+        self.hoard_with(&[]).await
+    }
+
+    /// Starts `hoard` with these flags too.
+    pub async fn hoard_with(&self, more: &[(&str, &str)]) -> Process {
+        let hoard = self.hoard_before_ready("hoard-0", more);
+        hoard.ready().await;
+        hoard
+    }
+
+    /// Starts `hoard` under this name and with these flags too, whether or not it will be ready.
+    pub fn hoard_before_ready(&self, name: &str, more: &[(&str, &str)]) -> Process {
+        let mut flags = vec![
             ("--stream", STREAM),
             ("--bucket", SOURCE_BUCKET),
-            ("--replica-name", "hoard-0"),
+            ("--replica-name", name),
             ("--flush-interval", "1s"),
             ("--flush-bytes", "64KiB"),
         ];
-        self.program("hoard", &flags).await
+        flags.extend(more);
+        self.launch("hoard", &flags)
     }
 
     /// Starts `syncomatic`. What a killed one had in hand is visible to the next after 2 s.
     pub async fn syncomatic(&self) -> Process {
+        self.syncomatic_with(&[]).await
+    }
+
+    /// Starts `syncomatic` with these flags too.
+    pub async fn syncomatic_with(&self, more: &[(&str, &str)]) -> Process {
         let (source, destination) = (&self.aws.source.cloud, &self.aws.destination.cloud);
+        let (source_url, destination_url) = (source.endpoint_url(), destination.endpoint_url());
         let source_secret = self.file("source-secret", &source.account().secret_access_key);
         let destination_secret = self.file("destination-secret", &destination.account().secret_access_key);
-        let flags = [
+        let mut flags = vec![
             ("--source-region", source.account().region.as_str()),
             ("--source-bucket", SOURCE_BUCKET),
             ("--source-queue", &self.aws.queue_url),
-            ("--source-endpoint-url", &source.endpoint_url()),
+            ("--source-endpoint-url", &source_url),
             ("--source-access-key-id", &source.account().access_key_id),
             ("--source-secret-access-key-file", &source_secret),
             ("--destination-region", &destination.account().region),
             ("--destination-bucket", DESTINATION_BUCKET),
-            ("--destination-endpoint-url", &destination.endpoint_url()),
+            ("--destination-endpoint-url", &destination_url),
             (
                 "--destination-access-key-id",
                 &destination.account().access_key_id,
@@ -128,6 +147,7 @@ impl Pipeline {
             ("--destination-secret-access-key-file", &destination_secret),
             ("--visibility-timeout", "2s"),
         ];
+        flags.extend(more);
         self.program("syncomatic", &flags).await
     }
 
@@ -156,7 +176,8 @@ impl Pipeline {
         Process::start(self.binary, name, &args, &variables)
     }
 
-    fn file(&self, name: &str, content: &str) -> String {
+    /// Writes a file of the programs' own and gives its path.
+    pub fn file(&self, name: &str, content: &str) -> String {
         let path: PathBuf = self.folder.path().join(name);
         std::fs::write(&path, content).expect("the temporary folder can be written");
         path.display().to_string()

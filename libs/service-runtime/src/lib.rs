@@ -2,7 +2,7 @@
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`program`] | `main`: settings, logs, admin port, signals, the service, exit code; `config`, which prints the settings |
+//! | [`program`] | `main`: settings, logs, admin port, signals, the service, exit code; `config`, which prints the settings; `healthcheck`, for containers |
 //! | [`settings`] | flags and environment variables, checked before anything is bound |
 //! | [`shutdown`] | one request to drain, seen by every task, and the deadline that bounds it |
 //! | [`readiness`] | latches: the program is ready when each part has said so |
@@ -21,6 +21,7 @@ pub mod admin;
 pub mod backoff;
 pub mod concurrency;
 mod explain;
+mod healthcheck;
 pub mod logs;
 pub mod program;
 pub mod readiness;

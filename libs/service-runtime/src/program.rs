@@ -1,5 +1,6 @@
 //! The `main` of every program: settings → logs → admin port → signals → the service → exit code. With
-//! `config` as its first argument it only checks the settings and prints them.
+//! `config` as its first argument it only checks the settings and prints them, with `healthcheck` it asks
+//! the one that runs how it is.
 
 use std::error::Error;
 use std::fs::File;
@@ -11,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::{self, InvalidSetting, LogTarget, RuntimeSettings, Settings};
 use crate::units::format_duration;
-use crate::{Runtime, admin, explain, logs};
+use crate::{Runtime, admin, explain, healthcheck, logs};
 
 /// The command line or the environment is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -29,7 +30,11 @@ where
     F: AsyncFnOnce(S::Config, Runtime) -> Result<(), E>,
     E: Error + 'static,
 {
-    let arguments = match explain::asked(std::env::args_os().collect()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(exit_code) = healthcheck::run::<S>(&arguments) {
+        return exit_code;
+    }
+    let arguments = match explain::asked(arguments) {
         Ok(arguments) => return explain::run::<S>(arguments, std::env::vars_os()),
         Err(arguments) => arguments,
     };

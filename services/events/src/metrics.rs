@@ -8,7 +8,13 @@ use prometheus::{
     core::Collector,
 };
 
-use crate::{aggregate::Entry, ledger::Ledger, refusal::Scope, shard_map::ShardMapMetrics, shards::Shards};
+use crate::{
+    aggregate::Entry,
+    ledger::Ledger,
+    refusal::Scope,
+    shard_map::{REFRESH_OUTCOMES, ShardMapMetrics},
+    shards::Shards,
+};
 
 /// Why records of a PutRecords call are not taken, as far as it can be foreseen: a series that is there
 /// from the start has a first rise that alerts see.
@@ -234,6 +240,9 @@ impl Metrics {
         }
         for cause in PUT_CAUSES {
             metrics.failed_records.with_label_values(&[cause]);
+        }
+        for outcome in REFRESH_OUTCOMES {
+            metrics.shard_map.refreshes.with_label_values(&[outcome]);
         }
         for outcome in ["answered", "refused"] {
             metrics.failed_attempts.with_label_values(&[outcome]);

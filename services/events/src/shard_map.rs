@@ -86,6 +86,9 @@ impl ShardMap {
     }
 }
 
+/// How a look at the open shards ends, so that each metric is there from the start.
+pub(crate) const REFRESH_OUTCOMES: [&str; 4] = ["changed", "unchanged", "incomplete", "failed"];
+
 /// What operators see of the map.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardMapMetrics {
@@ -103,9 +106,6 @@ pub(crate) struct ShardMaps {
 
 impl ShardMaps {
     pub(crate) fn new(metrics: ShardMapMetrics) -> Arc<Self> {
-        for outcome in ["changed", "unchanged", "incomplete", "failed"] {
-            metrics.refreshes.with_label_values(&[outcome]);
-        }
         Arc::new(Self {
             current: Mutex::default(),
             wanted: Notify::new(),

@@ -15,7 +15,7 @@ use crate::cut::Cause;
 use crate::horizon::Gap;
 use crate::line::BadRecord;
 use crate::ownership::Change;
-use crate::pending::{Pending, PlannedObject};
+use crate::pending::{Kind, Pending, PlannedObject};
 use crate::replicas::{Replicas, Standing};
 use crate::sequence::ShardId;
 use crate::shards::Audit;
@@ -345,6 +345,13 @@ impl Metrics {
         }
         for conflict in Conflict::ALL {
             self.conflicts_total.with_label_values(&[conflict.as_str()]);
+        }
+        for kind in [Kind::Lines, Kind::Errors] {
+            self.objects_total.with_label_values(&[kind.as_str()]);
+            self.lines_total.with_label_values(&[kind.as_str()]);
+        }
+        for how in ["found", "redone"] {
+            self.recovered_cuts_total.with_label_values(&[how]);
         }
     }
 

@@ -1,17 +1,10 @@
-//! The emulated AWS on both sides, and the stream, buckets and queues that the pipeline needs there.
-//!
-//! Resources are made through the SDK, as an operator's tool would, and only where they are missing:
-//! a restart on the same folder finds them as they were.
+//! The emulated AWS on both sides.
 
-use aws_clients::{Credentials, Endpoint, Failure, SdkConfig, classify, describe};
-use aws_sdk_s3::types::{
-    BucketLocationConstraint, CreateBucketConfiguration, Event, FilterRule, FilterRuleName,
-    NotificationConfiguration, NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
-};
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_clients::SdkConfig;
 use local_cloud::{CloudSettings, LocalCloud, StartError};
 
 use crate::Config;
+use crate::resources::{self, Owner};
 
 /// The stream that events are published to.
 pub const STREAM: &str = "events";
@@ -25,10 +18,6 @@ pub const ARCHIVE_SUFFIX: &str = ".jsonl.gz";
 pub const SOURCE_REGION: &str = "cn-north-1";
 /// Where Europe is.
 pub const DESTINATION_REGION: &str = "eu-west-1";
-const QUEUE: &str = "objects-created";
-const DEAD_LETTER_QUEUE: &str = "objects-not-copied";
-/// After this many receives a message is somebody's to look at.
-const MAX_RECEIVES: u32 = 5;
 
 /// Both sides, running.
 #[derive(Debug)]
@@ -88,11 +77,7 @@ impl Aws {
         let source = Side::start(source, "--source-port, --data-folder").await?;
         let destination = Side::start(destination, "--destination-port, --data-folder").await?;
 
-        source.make_stream(STREAM, shards).await?;
-        source.make_bucket(SOURCE_BUCKET).await?;
-        destination.make_bucket(DESTINATION_BUCKET).await?;
-        let queue_url = source.make_queue_with_dead_letters().await?;
-        source.announce_new_objects().await?;
+        let queue_url = resources::make(&source.owner(), &destination.owner(), shards).await?;
         Ok(Self {
             source,
             destination,
@@ -112,115 +97,15 @@ impl Side {
         let cloud = LocalCloud::start(settings)
             .await
             .map_err(|error| AwsError::Start(error, flags))?;
-        let account = cloud.account();
-        let endpoint = Endpoint {
-            region: Some(account.region.clone()),
-            endpoint_url: Some(cloud.endpoint_url()),
-            credentials: Some(Credentials::from_keys(
-                &account.access_key_id,
-                &account.secret_access_key,
-                None,
-            )),
-            ..Endpoint::default()
-        };
-        let config = aws_clients::load(&endpoint).await;
+        let config = resources::sdk_config(cloud.account(), &cloud.endpoint_url()).await;
         Ok(Self { cloud, config })
     }
 
-    async fn make_stream(&self, name: &str, shards: u16) -> Result<(), AwsError> {
-        let made = aws_clients::kinesis(&self.config)
-            .create_stream()
-            .stream_name(name)
-            .shard_count(shards.into())
-            .send()
-            .await;
-        match made {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|e| e.is_resource_in_use_exception()) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(failed(format!("stream {name}"), describe(&error))),
+    /// Whose resources it has.
+    fn owner(&self) -> Owner<'_> {
+        Owner {
+            account: self.cloud.account(),
+            config: &self.config,
         }
-    }
-
-    async fn make_bucket(&self, name: &str) -> Result<(), AwsError> {
-        let location = BucketLocationConstraint::from(self.cloud.account().region.as_str());
-        let made = aws_clients::s3(&self.config)
-            .create_bucket()
-            .bucket(name)
-            .create_bucket_configuration(
-                CreateBucketConfiguration::builder()
-                    .location_constraint(location)
-                    .build(),
-            )
-            .send()
-            .await;
-        match made {
-            Ok(_) => Ok(()),
-            // It is there already, and in our account: there is no other.
-            Err(error) if classify(&error) == Failure::Conflict => Ok(()),
-            Err(error) => Err(failed(format!("bucket {name}"), describe(&error))),
-        }
-    }
-
-    async fn make_queue_with_dead_letters(&self) -> Result<String, AwsError> {
-        self.make_queue(DEAD_LETTER_QUEUE, None).await?;
-        let dead_letters = self.cloud.account().arn("sqs", DEAD_LETTER_QUEUE);
-        let redrive =
-            serde_json::json!({"deadLetterTargetArn": dead_letters, "maxReceiveCount": MAX_RECEIVES});
-        self.make_queue(QUEUE, Some(redrive.to_string())).await
-    }
-
-    async fn make_queue(&self, name: &str, redrive_policy: Option<String>) -> Result<String, AwsError> {
-        let made = aws_clients::sqs(&self.config)
-            .create_queue()
-            .queue_name(name)
-            .set_attributes(redrive_policy.map(|policy| [(QueueAttributeName::RedrivePolicy, policy)].into()))
-            .send()
-            .await
-            .map_err(|error| failed(format!("queue {name}"), describe(&error)))?;
-        made.queue_url
-            .ok_or_else(|| failed(format!("queue {name}"), "the answer has no URL"))
-    }
-
-    /// The bucket's notifications go to the queue.
-    async fn announce_new_objects(&self) -> Result<(), AwsError> {
-        let suffix = FilterRule::builder()
-            .name(FilterRuleName::Suffix)
-            .value(ARCHIVE_SUFFIX)
-            .build();
-        let archive = NotificationConfigurationFilter::builder()
-            .key(S3KeyFilter::builder().filter_rules(suffix).build())
-            .build();
-        let to_queue = QueueConfiguration::builder()
-            .id("new-objects")
-            .events(Event::S3ObjectCreated)
-            .queue_arn(self.cloud.account().arn("sqs", QUEUE))
-            .filter(archive)
-            .build()
-            .map_err(|error| failed("notification", error.to_string()))?;
-        aws_clients::s3(&self.config)
-            .put_bucket_notification_configuration()
-            .bucket(SOURCE_BUCKET)
-            .notification_configuration(
-                NotificationConfiguration::builder()
-                    .queue_configurations(to_queue)
-                    .build(),
-            )
-            .send()
-            .await
-            .map_err(|error| failed("notification of new objects", describe(&error)))?;
-        Ok(())
-    }
-}
-
-fn failed(what: impl Into<String>, problem: impl Into<String>) -> AwsError {
-    AwsError::Resource {
-        what: what.into(),
-        problem: problem.into(),
     }
 }

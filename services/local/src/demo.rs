@@ -4,9 +4,9 @@
 //! key in a file of its own. Beside them, and only because this is a development machine, lie the
 //! secrets in the clear, so that a restart can print the same curl.
 
+use std::fmt::Display;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -123,8 +123,8 @@ impl DemoClients {
         self.clients.iter().find(|client| client.name == name)
     }
 
-    /// A command that sends one event to `events`.
-    pub fn curl(&self, events: SocketAddr) -> String {
+    /// A command that sends one event to `events`, host and port.
+    pub fn curl(&self, events: impl Display) -> String {
         let client = self.named(CURL_CLIENT).or(self.clients.first());
         let credential = client.map(|client| format!("{}:{}", client.key, client.secret));
         format!(

@@ -9,11 +9,13 @@
 //! credentials, the services, the sample, the journey told as it happens, the drain.
 
 pub mod aws;
+pub mod command;
 pub mod demo;
 
 mod console;
 mod host;
 mod journey;
+mod resources;
 mod sample;
 mod services;
 mod settings;
@@ -67,7 +69,8 @@ pub async fn serve(config: Config, runtime: Runtime) -> Result<(), Error> {
     let journey = Journey::start(&aws).await;
     let sample = async {
         if config.sample {
-            sample::send(addresses.events, &clients).await;
+            // It has said how that went; the pipeline goes on, for a person to look.
+            let _said = sample::send(&format!("http://{}", addresses.events), &clients).await;
         }
     };
     // The journey is told to its end: the last objects land while the services drain.

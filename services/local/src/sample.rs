@@ -2,7 +2,6 @@
 //! events a request.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde::Deserialize;
@@ -33,20 +32,24 @@ struct Answer {
     retry: usize,
 }
 
+/// Why the sample is not where it should be.
 #[derive(Debug, thiserror::Error)]
-enum SendError {
+pub(crate) enum SendError {
     #[error("the sample is broken: {0}")]
     Sample(#[from] serde_json::Error),
     #[error("{0}")]
     Http(#[from] reqwest::Error),
     #[error("no demo client is called {0}: the data folder is of another version")]
     UnknownClient(String),
+    #[error("{0} of the sample's events were not accepted")]
+    NotAccepted(usize),
 }
 
-/// Sends the whole sample and says what became of it.
-pub(crate) async fn send(events: SocketAddr, clients: &DemoClients) {
+/// Sends the whole sample to `events`, such as `http://127.0.0.1:8080`, and says what became of it.
+pub(crate) async fn send(events: &str, clients: &DemoClients) -> Result<(), SendError> {
     let started = Instant::now();
-    match send_all(events, clients).await {
+    let sent = send_all(events, clients).await;
+    match &sent {
         Ok(Sent {
             accepted,
             rejected,
@@ -64,6 +67,10 @@ pub(crate) async fn send(events: SocketAddr, clients: &DemoClients) {
         }
         Err(error) => console::say("sample", &format!("not sent to the end: {error}")),
     }
+    match sent?.left() {
+        0 => Ok(()),
+        left => Err(SendError::NotAccepted(left)),
+    }
 }
 
 struct Sent {
@@ -74,7 +81,14 @@ struct Sent {
     countries: usize,
 }
 
-async fn send_all(events: SocketAddr, clients: &DemoClients) -> Result<Sent, SendError> {
+impl Sent {
+    /// Events that are not in the stream.
+    fn left(&self) -> usize {
+        self.rejected + self.retry
+    }
+}
+
+async fn send_all(events: &str, clients: &DemoClients) -> Result<Sent, SendError> {
     let http = reqwest::Client::new();
     let sample = read_sample()?;
     let (mut partners, mut countries) = (BTreeSet::new(), BTreeSet::new());
@@ -94,7 +108,7 @@ async fn send_all(events: SocketAddr, clients: &DemoClients) -> Result<Sent, Sen
         countries.insert(country.as_str());
         let body: Vec<&RawValue> = batch.iter().map(|sampled| &*sampled.event).collect();
         let request = http
-            .post(format!("http://{events}/v1/events"))
+            .post(format!("{events}/v1/events"))
             .basic_auth(&client.key, Some(&client.secret))
             .header(COUNTRY_HEADER, country)
             .json(&body);

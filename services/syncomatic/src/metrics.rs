@@ -11,11 +11,57 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 pub(crate) use self::transfers::Transfers;
-use crate::redact::Tally;
+use crate::policy::Denial;
+use crate::redact::{Pattern, Reason, Tally};
 
 /// Up to a day: a backlog that lasts longer shows as the last bucket.
 const LAG_BUCKETS_SECONDS: [f64; 12] = [
     0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0,
+];
+/// How a message ends ([`crate::acknowledge`]).
+const MESSAGE_OUTCOMES: [&str; 6] = [
+    "deleted",
+    "dead_lettered",
+    "rejected",
+    "released",
+    "left",
+    "failed",
+];
+/// How a record ends ([`crate::sync`]), beside the ways in which it is denied.
+const RECORD_OUTCOMES: [&str; 8] = [
+    "test_event",
+    "other_event",
+    "malformed",
+    "copied",
+    "already_there",
+    "vanished",
+    "rejected",
+    "unfinished",
+];
+/// Why a copy is tried again: the causes of [`crate::failure::CopyFailure`] that another try can mend.
+const RETRY_CAUSES: [&str; 11] = [
+    "throttled",
+    "transient",
+    "timeout",
+    "conflict",
+    "broken_stream",
+    "truncated",
+    "too_long",
+    "checksum",
+    "stalled",
+    "unproven",
+    "still_changing",
+];
+/// Why a call fails ([`aws_clients::Failure`]).
+const CALL_CAUSES: [&str; 8] = [
+    "throttled",
+    "transient",
+    "timeout",
+    "denied",
+    "not_found",
+    "precondition_failed",
+    "conflict",
+    "invalid",
 ];
 const COPY_BUCKETS_SECONDS: [f64; 10] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 300.0, 1800.0];
 
@@ -51,12 +97,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything, each with every bounded label value it is known to take left to appear
-    /// with its first event.
+    /// Registers everything. Routes and event types, which settings decide, appear with the first of
+    /// them; every other label is there from the start.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let in_hand = Arc::new(InHand::new()?);
         registry.register(Box::new(InHandCollector(in_hand.clone())))?;
-        Ok(Self {
+        let metrics = Self {
             messages: counters(
                 registry,
                 "messages_total",
@@ -183,7 +229,32 @@ impl Metrics {
             )?,
             in_hand,
             transfers: Transfers::register(registry)?,
-        })
+        };
+        metrics.show_closed_sets();
+        Ok(metrics)
+    }
+
+    /// A counter that is absent until it first counts hides its first increase from `increase()`, and
+    /// with it the one dead letter that an alert is for.
+    fn show_closed_sets(&self) {
+        let show = |counters: &IntCounterVec, labels: &[&str]| {
+            for label in labels {
+                counters.with_label_values(&[*label]);
+            }
+        };
+        show(&self.messages, &MESSAGE_OUTCOMES);
+        show(&self.records, &RECORD_OUTCOMES);
+        show(&self.records, &Denial::ALL.map(Denial::as_str));
+        show(&self.quarantined_lines, &Reason::ALL.map(Reason::as_str));
+        show(&self.canary_lines, &Pattern::ALL.map(Pattern::as_str));
+        show(&self.retries, &RETRY_CAUSES);
+        show(&self.circuit_openings, &["denied", "not_found", "ledger"]);
+        show(&self.receive_errors, &CALL_CAUSES);
+        show(&self.ledger_errors, &CALL_CAUSES);
+        show(
+            &self.queue_errors,
+            &["extend", "deleted", "dead_lettered", "rejected", "released"],
+        );
     }
 
     /// A message is in hand until the guard is dropped.

@@ -246,6 +246,16 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// Every denial.
+    pub const ALL: [Self; 6] = [
+        Self::Declared,
+        Self::Undeclared,
+        Self::ForeignBucket,
+        Self::UnusableKey,
+        Self::Own,
+        Self::PersonalKey,
+    ];
+
     /// A metric label.
     pub fn as_str(self) -> &'static str {
         match self {

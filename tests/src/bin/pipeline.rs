@@ -13,7 +13,8 @@ fn main() -> ExitCode {
         Some("hoard") => hoard::command::run(std::env::args_os())
             .unwrap_or_else(|| program::main::<hoard::Settings, _, _>(hoard::serve)),
         Some("syncomatic") => program::main::<syncomatic::Settings, _, _>(syncomatic::serve),
-        Some("local") => program::main::<local::Settings, _, _>(local::serve),
+        Some("local") => local::command::run(std::env::args_os())
+            .unwrap_or_else(|| program::main::<local::Settings, _, _>(local::serve)),
         _ => ExitCode::from(127),
     }
 }

@@ -23,7 +23,7 @@ impl Transfers {
             registry.register(Box::new(gauges.clone()))?;
             Ok::<_, prometheus::Error>(gauges)
         };
-        Ok(Self {
+        let transfers = Self {
             allowed: gauges(
                 "transfers_allowed",
                 "Transfers that may be under way at a side; fewer while it throttles.",
@@ -56,7 +56,11 @@ impl Transfers {
                 "queue_depth_errors_total",
                 "Looks at the depth of the queue that failed; queue_messages is old then.",
             )?,
-        })
+        };
+        for begun in ["new", "resumed"] {
+            transfers.uploads.with_label_values(&[begun]);
+        }
+        Ok(transfers)
     }
 
     pub(crate) fn allowed(&self, source: usize, destination: usize) {
