@@ -165,7 +165,7 @@ async fn whole_body(body: Incoming) -> Result<Bytes, ApiError> {
 async fn s3_call(services: &Services, mut request: Request<Incoming>) -> Result<Response<Body>, CutOff> {
     let slot = OutcomeSlot::default();
     request.extensions_mut().insert(slot.clone());
-    let response = services.s3.answer(request).await;
+    let response = services.s3.answer(request, slot.clone()).await;
     match slot.take() {
         Some(Outcome::CutOff) => Err(CutOff),
         outcome => after(response, outcome.as_ref()),
@@ -232,21 +232,24 @@ fn end_after(body: Body, bytes: u64, end: End) -> Body {
 /// The body with one bit of one byte changed.
 fn falsify(body: Body, byte: u64) -> Body {
     let mut before = 0;
-    let falsified = body.map_frame(move |frame| {
-        frame.map_data(|data: Bytes| {
-            let at = byte.checked_sub(before).and_then(|at| usize::try_from(at).ok());
-            before += data.len() as u64;
-            match at {
-                Some(at) if at < data.len() => {
-                    let mut changed = data.to_vec();
-                    changed[at] ^= 1;
-                    changed.into()
-                }
-                _ => data,
-            }
-        })
-    });
+    let falsified =
+        body.map_frame(move |frame| frame.map_data(|data: Bytes| falsified(data, byte, &mut before)));
     falsified.boxed_unsync()
+}
+
+/// The next bytes of a body, with one bit of `byte` changed if it is among them; `before` counts those
+/// that have passed.
+pub(crate) fn falsified(data: Bytes, byte: u64, before: &mut u64) -> Bytes {
+    let at = byte.checked_sub(*before).and_then(|at| usize::try_from(at).ok());
+    *before += data.len() as u64;
+    match at {
+        Some(at) if at < data.len() => {
+            let mut changed = data.to_vec();
+            changed[at] ^= 1;
+            changed.into()
+        }
+        _ => data,
+    }
 }
 
 fn unsigned(parts: &Parts) -> Response<Body> {

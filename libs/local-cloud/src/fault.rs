@@ -67,6 +67,11 @@ pub enum Action {
         /// Which byte; an answer that is shorter stays as it is.
         byte: u64,
     },
+    /// S3: executes the call with one bit of this byte of the request's body changed, counted from 0.
+    FalsifyRequest {
+        /// Which byte; a request that is shorter stays as it is.
+        byte: u64,
+    },
     /// Executes the call, sends so many bytes of the answer's body, and then nothing for ever.
     StallAnswerAfter {
         /// Bytes that are still sent.
@@ -91,6 +96,7 @@ impl Action {
             Self::CutOff => "cut_off",
             Self::CutOffAnswerAfter { .. } => "cut_off_answer_after",
             Self::FalsifyAnswer { .. } => "falsify_answer",
+            Self::FalsifyRequest { .. } => "falsify_request",
             Self::StallAnswerAfter { .. } => "stall_answer_after",
             Self::LoseAnswer => "lose_answer",
             Self::ThrottleRecords { .. } => "throttle_records",
@@ -184,6 +190,11 @@ impl Rule {
     /// See [`Action::FalsifyAnswer`].
     pub fn falsify_answer(self, byte: u64) -> Self {
         self.then(Action::FalsifyAnswer { byte })
+    }
+
+    /// See [`Action::FalsifyRequest`].
+    pub fn falsify_request(self, byte: u64) -> Self {
+        self.then(Action::FalsifyRequest { byte })
     }
 
     /// See [`Action::StallAnswerAfter`].
@@ -472,6 +483,7 @@ pub(crate) enum Outcome {
     CutOff,
     CutOffAnswerAfter { bytes: u64 },
     FalsifyAnswer { byte: u64 },
+    FalsifyRequest { byte: u64 },
     StallAnswerAfter { bytes: u64 },
     LoseAnswer,
     ThrottleRecords { fraction: f64 },
@@ -485,7 +497,11 @@ impl Outcome {
             | Self::FalsifyAnswer { .. }
             | Self::StallAnswerAfter { .. }
             | Self::LoseAnswer => true,
-            Self::Fail { .. } | Self::Throttle | Self::CutOff | Self::ThrottleRecords { .. } => false,
+            Self::Fail { .. }
+            | Self::Throttle
+            | Self::CutOff
+            | Self::FalsifyRequest { .. }
+            | Self::ThrottleRecords { .. } => false,
         }
     }
 
@@ -500,6 +516,7 @@ impl Outcome {
             Action::CutOff => Self::CutOff,
             Action::CutOffAnswerAfter { bytes } => Self::CutOffAnswerAfter { bytes: *bytes },
             Action::FalsifyAnswer { byte } => Self::FalsifyAnswer { byte: *byte },
+            Action::FalsifyRequest { byte } => Self::FalsifyRequest { byte: *byte },
             Action::StallAnswerAfter { bytes } => Self::StallAnswerAfter { bytes: *bytes },
             Action::LoseAnswer => Self::LoseAnswer,
             Action::ThrottleRecords { fraction } => Self::ThrottleRecords { fraction: *fraction },
@@ -544,6 +561,14 @@ pub(crate) struct OutcomeSlot(Arc<Mutex<Option<Outcome>>>);
 impl OutcomeSlot {
     pub(crate) fn set(&self, outcome: Outcome) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+
+    /// The byte of the request to change, if that is the outcome.
+    pub(crate) fn falsified_byte(&self) -> Option<u64> {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Outcome::FalsifyRequest { byte }) => Some(byte),
+            _ => None,
+        }
     }
 
     pub(crate) fn take(&self) -> Option<Outcome> {

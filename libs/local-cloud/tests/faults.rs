@@ -7,9 +7,10 @@ mod support;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{Blob, ByteStream};
-use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use aws_sdk_s3::types::{BucketLocationConstraint, ChecksumAlgorithm, CreateBucketConfiguration};
 use local_cloud::{CloudSettings, LocalCloud, Rule};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -242,6 +243,35 @@ async fn falsify_answer_changes_one_bit_of_one_byte() {
         answers.push(body.to_vec());
     }
     assert_eq!(answers, [b"012245678".to_vec(), b"012345678".to_vec()]);
+}
+
+#[tokio::test]
+async fn falsify_request_changes_what_s3_receives() {
+    let client = start().await;
+    let faults = client.cloud.faults();
+    faults.inject(Rule::on("s3:PutObject").times(2).falsify_request(3));
+    let put = client
+        .put("checked")
+        .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme);
+    let refused = put.customize().disable_payload_signing().send().await;
+    let refused = refused.expect_err("other bytes than were announced");
+    assert_eq!(refused.code(), Some("BadDigest"));
+    let get = |key: &str| client.s3.get_object().bucket(BUCKET).key(key).send();
+    get("checked").await.expect_err("nothing was stored");
+
+    // Without a checksum nobody notices.
+    let unchecked = client.s3.config().to_builder();
+    let unchecked = unchecked.request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+    let unchecked = aws_sdk_s3::Client::from_conf(unchecked.build());
+    let put = unchecked.put_object().bucket(BUCKET).key("unchecked");
+    let put = put.body(b"0123456789".to_vec().into());
+    put.customize()
+        .disable_payload_signing()
+        .send()
+        .await
+        .expect("stored");
+    let stored = get("unchecked").await.expect("there").body.collect().await;
+    assert_eq!(stored.expect("a body").to_vec(), b"0122456789");
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ use s3s::{S3Error, s3_error};
 
 use crate::account::Account;
 use crate::clock::Clock;
-use crate::fault::Faults;
+use crate::fault::{Faults, OutcomeSlot};
 use crate::sqs::Sqs;
 use crate::state::{State, StateError};
 use crate::wire::answer::{Body, full};
@@ -124,10 +124,11 @@ impl S3 {
         Depositor(Arc::clone(&self.backend))
     }
 
-    /// Answers one request; errors are answers too.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Answers one request; errors are answers too. `outcome` is what the rules have in store for it, once
+    /// they were asked.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, outcome: OutcomeSlot) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let body = RequestBody::new(body);
+        let body = RequestBody::new(body, outcome);
         let request = Request::from_parts(parts, s3s::Body::http_body(body.clone()));
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut response = match self.service.call(request).await {

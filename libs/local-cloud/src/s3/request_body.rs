@@ -1,24 +1,43 @@
-//! A request body that can still be read after the service has let go of it.
+//! A request body that can still be read after the service has let go of it, and that a fault rule may
+//! have changed on its way.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use crate::dispatch::falsified;
+use crate::fault::OutcomeSlot;
+
 /// Of a body that is not wanted any more; what is longer costs its sender the connection.
 const DRAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Shares one incoming body between the service that reads it and the frame that drains it.
 #[derive(Clone)]
-pub(super) struct RequestBody(Arc<Mutex<Incoming>>);
+pub(super) struct RequestBody {
+    shared: Arc<Mutex<Shared>>,
+    outcome: OutcomeSlot,
+}
+
+struct Shared {
+    incoming: Incoming,
+    /// Bytes that were read.
+    read: u64,
+}
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming) -> Self {
-        Self(Arc::new(Mutex::new(body)))
+    /// `outcome` may come to say, before the first byte is read, that one of them is to be changed.
+    pub(super) fn new(incoming: Incoming, outcome: OutcomeSlot) -> Self {
+        let shared = Arc::new(Mutex::new(Shared { incoming, read: 0 }));
+        Self { shared, outcome }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the rest of a body that was refused unread. A connection that is closed while its
@@ -43,17 +62,20 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).poll_frame(context)
+        let mut shared = self.lock();
+        let Shared { incoming, read } = &mut *shared;
+        let next = ready!(Pin::new(incoming).poll_frame(context));
+        Poll::Ready(match (next, self.outcome.falsified_byte()) {
+            (Some(Ok(frame)), Some(byte)) => Some(Ok(frame.map_data(|data| falsified(data, byte, read)))),
+            (next, _) => next,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_end_stream()
+        self.lock().incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).size_hint()
+        self.lock().incoming.size_hint()
     }
 }
