@@ -71,8 +71,13 @@ pub fn classify<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> F
 /// The code says more than the status: Kinesis and SQS answer 400 for nearly everything.
 fn classify_answer(code: Option<&str>, status: u16) -> Failure {
     match code.unwrap_or_default() {
-        "KMSThrottlingException"
-        | "LimitExceededException"
+        kms if kms
+            .get(..3)
+            .is_some_and(|start| start.eq_ignore_ascii_case("kms")) =>
+        {
+            classify_kms(kms)
+        }
+        "LimitExceededException"
         | "OverLimit"
         | "ProvisionedThroughputExceededException"
         | "RequestLimitExceeded"
@@ -90,11 +95,6 @@ fn classify_answer(code: Option<&str>, status: u16) -> Failure {
         | "ExpiredTokenException"
         | "InvalidAccessKeyId"
         | "InvalidClientTokenId"
-        | "KMSAccessDeniedException"
-        | "KMSDisabledException"
-        | "KMSInvalidStateException"
-        | "KMSNotFoundException"
-        | "KMSOptInRequired"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => Failure::Denied,
         "AWS.SimpleQueueService.NonExistentQueue"
@@ -104,6 +104,19 @@ fn classify_answer(code: Option<&str>, status: u16) -> Failure {
         | "QueueDoesNotExist"
         | "ResourceNotFoundException" => Failure::NotFound,
         _ => classify_status(status),
+    }
+}
+
+/// What the service was told by KMS. Each has its own spelling (`KMSDisabledException` of Kinesis,
+/// `KMS.DisabledException` of S3, `KmsDisabled` of SQS), and most answer 400.
+fn classify_kms(code: &str) -> Failure {
+    let says = |part| code.contains(part);
+    if says("Throttl") {
+        Failure::Throttled
+    } else if says("Internal") || says("Timeout") || says("Unavailable") {
+        Failure::Transient
+    } else {
+        Failure::Denied
     }
 }
 
@@ -167,6 +180,12 @@ mod tests {
             (Some("ResourceNotFoundException"), 400, Failure::NotFound),
             (Some("AccessDeniedException"), 400, Failure::Denied),
             (Some("RequestTimeout"), 400, Failure::Transient),
+            (Some("KMSThrottlingException"), 400, Failure::Throttled),
+            (Some("KMSAccessDeniedException"), 400, Failure::Denied),
+            (Some("KMS.DisabledException"), 400, Failure::Denied),
+            (Some("KMS.KMSInvalidStateException"), 400, Failure::Denied),
+            (Some("KMS.DependencyTimeoutException"), 503, Failure::Transient),
+            (Some("KmsNotFound"), 400, Failure::Denied),
             (Some("PreconditionFailed"), 412, Failure::PreconditionFailed),
             (Some("ConditionalRequestConflict"), 409, Failure::Conflict),
             (Some("ExpiredIteratorException"), 400, Failure::Invalid),
