@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{Failure, chaos, cores::Cores, events, handler};
+use crate::{Failure, chaos, cores::Cores, events, handler, syncomatic};
 
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -29,6 +29,17 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Measures `syncomatic` beside the SDK alone, and says which targets are reached.
+    Syncomatic {
+        #[command(flatten)]
+        plan: syncomatic::Plan,
+        /// Also writes the report to this file, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Copies with the SDK alone, for `syncomatic` to be compared with.
+    #[command(hide = true)]
+    SyncomaticFloor(syncomatic::FloorPlan),
     /// Runs the whole pipeline under load, kills, pauses, outages, resharding and clock jumps, and proves that
     /// nothing is lost and nothing doubled.
     Chaos(chaos::Plan),
@@ -73,6 +84,12 @@ fn carry_out(command: Command) -> Result<(), Failure> {
             let report = run_async(events::measure(&plan, &cores))??;
             report.show(json.as_deref())
         }
+        Command::Syncomatic { plan, json } => {
+            let cores = Cores::part();
+            let report = run_async(syncomatic::measure(&plan, &cores))??;
+            report.show(json.as_deref())
+        }
+        Command::SyncomaticFloor(plan) => run_async(syncomatic::floor(plan))?,
         Command::Chaos(plan) => {
             let own = std::env::current_exe().map_err(Failure::system("cannot find this program"))?;
             run_async(chaos::run(&plan, &own))?.map(|_| ())

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `bench events` | the real `events` program beside its floors: parsing and validating alone, a bare handler |
 //! | `bench chaos` | nothing: it proves that no event is lost or doubled, whatever is done to the pipeline |
+//! | `bench syncomatic` | the real `syncomatic` program beside the calls of a copy made by the SDK alone |
 //! | `bench load` | nothing of ours: any `events` installation, under as much load as is asked for |
 //!
 //! What is measured and what it is compared with run in one go, in turn, several rounds of both, so
@@ -18,6 +19,7 @@
 //! | [`program`] | programs as processes: their core, processor time, memory |
 //! | [`report`] | figures of several rounds, targets, the table and its JSON |
 //! | [`chaos`] | faults of every kind, and the ledger of what became of each event |
+//! | [`syncomatic`] | the lines about `syncomatic` |
 //! | [`events`] | the lines about `events`; other services get a module beside it |
 
 pub mod chaos;
@@ -29,6 +31,7 @@ pub mod load;
 pub mod population;
 pub mod program;
 pub mod report;
+pub mod syncomatic;
 
 /// Why a measurement has no result.
 #[derive(Debug, thiserror::Error)]
