@@ -21,7 +21,7 @@ use service_runtime::Runtime;
 use service_runtime::tasks::Tasks;
 use syncomatic::config::{Config, Limits, Queue, Side};
 use syncomatic::policy::{Route, Routes};
-use syncomatic::redact::{HashKey, Options, Redaction};
+use syncomatic::redact::{HashKey, Options, Redaction, Room};
 use syncomatic::{Destination, RedactedRoutes, Source};
 
 /// Lines of one object: about what hoard puts into one.
@@ -121,7 +121,7 @@ fn redaction() -> Redaction {
 
 /// What comes out, in bytes.
 fn redact(redaction: &Redaction, object: &[u8]) -> usize {
-    let mut transform = redaction.transform();
+    let mut transform = redaction.transform(Room::Full);
     let mut size = 0;
     for mut chunk in object.chunks(256 << 10) {
         loop {

@@ -12,7 +12,7 @@ use service_runtime::settings::{self, InvalidSetting, RuntimeSettings};
 use service_runtime::units::{parse_bytes, parse_duration};
 
 use crate::attributes::Storage;
-use crate::copy::{REDACTED_BYTES, RedactedRoutes};
+use crate::copy::{FULL_ROOM_BYTES, RedactedRoutes};
 use crate::policy::{InvalidRoute, Partition, Route, Routes, UnknownRegion};
 
 use self::ledger::LedgerSettings;
@@ -31,8 +31,9 @@ mod transfers;
 /// s3:GetObjectTagging (and s3:GetObjectVersionTagging), the destination side s3:ListBucket,
 /// s3:ListBucketMultipartUploads, s3:GetObject, s3:PutObject, s3:PutObjectTagging,
 /// s3:AbortMultipartUpload, s3:ListMultipartUploadParts and, below --journal-prefix alone,
-/// s3:DeleteObject. A redacted route also needs s3:PutObject and s3:GetObject in the quarantine and
-/// s3:AbortMultipartUpload on both sides, a ledger s3:PutObject, s3:GetObject and s3:ListBucket where it
+/// s3:DeleteObject. A redacted route also needs s3:ListBucket, s3:ListBucketMultipartUploads,
+/// s3:PutObject, s3:GetObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts in the quarantine's
+/// bucket and, below _uploads/ in the quarantine alone, s3:DeleteObject, a ledger s3:PutObject, s3:GetObject and s3:ListBucket where it
 /// is kept. Without s3:ListBucket S3 answers 403, not 404, for an object that does not exist.
 #[derive(Parser, Debug)]
 pub struct Settings {
@@ -122,7 +123,7 @@ struct WorkSettings {
     /// Messages in hand at once.
     #[arg(long, default_value_t = Limits::default().concurrency)]
     concurrency: usize,
-    /// Memory for objects on their way, at least 1MiB; a redacted copy takes 22MiB of it.
+    /// Memory for objects on their way, at least 1MiB; a redacted copy takes 12MiB of it, seldom 24MiB.
     #[arg(long, default_value = "64MiB", value_parser = parse_bytes)]
     memory_bytes: u64,
     /// For how long a message in hand is hidden from other receivers; extended at a third of it.
@@ -311,8 +312,8 @@ impl settings::Settings for Settings {
         let (routes, ledger) = ledger.place(routes, &source.bucket, key.as_ref())?;
         let (routes, redacted) = redaction.redacted(routes, &source.bucket, key)?;
         let limits = transfers.limits(&work.limits()?)?;
-        if redacted.is_some() && limits.memory_bytes < REDACTED_BYTES {
-            let problem = "must be at least 22MiB where a route redacts";
+        if redacted.is_some() && limits.memory_bytes < FULL_ROOM_BYTES {
+            let problem = "must be at least 24MiB where a route redacts";
             return Err(InvalidSetting::new("--memory-bytes", problem));
         }
         Ok(Config {

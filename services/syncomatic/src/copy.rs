@@ -4,7 +4,8 @@
 //! the source object that was compared, the write replaces only the destination object that was
 //! compared. Where the source stores a CRC64NVME it is sent ahead as a header, so that the
 //! destination refuses anything else by itself; where it does not, the SDK sends the checksum of the
-//! bytes that were streamed behind them. Large objects go in parts: see [`crate::multipart`]. What a route
+//! bytes that were streamed behind them. Bodies are not signed: that would take SHA-256 of every byte, and
+//! the checksum says more. Large objects go in parts: see [`crate::multipart`]. What a route
 //! redacts is another object altogether: see [`redacted`].
 
 use std::sync::Arc;
@@ -26,13 +27,12 @@ use crate::metrics::Metrics;
 use crate::object::SourceObject;
 use crate::retries::RetryBudget;
 use crate::stream::{Progress, proved};
-use crate::upload::OpenUploads;
 use crate::verify::Marker;
 
 mod redacted;
 
 pub use redacted::RedactedRoutes;
-pub(crate) use redacted::{REDACTED_BYTES, RedactedCopy};
+pub(crate) use redacted::{FULL_ROOM_BYTES, RedactedCopy};
 
 /// Copies between two buckets within one budget of memory.
 pub(crate) struct Copier {
@@ -82,18 +82,11 @@ pub(crate) enum Range {
 impl Copier {
     /// Copies one object, in one piece or in parts.
     pub(crate) async fn copy(&self, plan: &Plan<'_>) -> Result<Written, CopyFailure> {
-        let progress = Arc::new(Progress::default());
         match plan.redacted {
-            Some(routes) => {
-                let open = OpenUploads::default();
-                let work = Box::pin(self.transfer_redacted(plan, routes, &progress, &open));
-                let done = self.transfer(REDACTED_BYTES, &progress, work).await;
-                open.abort(&self.source.client(), &self.destination.client())
-                    .await;
-                done
-            }
+            Some(routes) => Box::pin(self.redacted(plan, routes)).await,
             None if plan.source.size > self.limits.multipart_threshold_bytes => self.in_parts(plan).await,
             None => {
+                let progress = Arc::new(Progress::default());
                 let work = Box::pin(self.in_one(plan, &progress));
                 self.transfer(of_stream(plan.source.size), &progress, work).await
             }
@@ -144,7 +137,7 @@ impl Copier {
             .key(plan.destination_key);
         let put = with_condition(put, plan.replaces);
         let put = attributes.on_put(self.with_body(put, body, plan.source, progress));
-        match put.send().await {
+        match put.customize().disable_payload_signing().send().await {
             Ok(_) => Ok(Written::Verbatim),
             Err(error) => {
                 if let Some(failure) = progress.failure() {
@@ -178,7 +171,9 @@ impl Copier {
             .set_version_id(plan.source.version_id.clone())
             .if_match(&plan.source.etag);
         let request = match range {
-            Range::Whole => request.checksum_mode(ChecksumMode::Enabled),
+            // What the source stores a CRC64NVME of is held against that here; the SDK checks the rest.
+            Range::Whole if plan.source.crc64_nvme.is_none() => request.checksum_mode(ChecksumMode::Enabled),
+            Range::Whole => request,
             Range::Bytes(first, last) => request.range(format!("bytes={first}-{last}")),
         };
         match request.send().await {

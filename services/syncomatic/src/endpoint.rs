@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_clients::Failure;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use service_runtime::concurrency::{Concurrency, Load};
 use tokio::sync::Notify;
@@ -47,7 +48,8 @@ pub(crate) struct Place<'e> {
 }
 
 impl Endpoint {
-    pub(crate) fn new(at: At, client: Client, bucket: String, transfers_max: usize) -> Self {
+    pub(crate) fn new(at: At, client: &Client, bucket: String, transfers_max: usize) -> Self {
+        let client = checking_on_demand(client);
         Self {
             at,
             bucket,
@@ -149,6 +151,14 @@ impl Drop for Place<'_> {
     }
 }
 
+/// A client that checks an answer's bytes only where it is asked to: copies are checked on their way, and
+/// a failure of the SDK's own check looks like a broken connection.
+fn checking_on_demand(client: &Client) -> Client {
+    let config = client.config().to_builder();
+    let config = config.response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    Client::from_conf(config.build())
+}
+
 /// A client whose calls may take as long as their bodies need. The SDK's read time-out counts from the
 /// start of a request to its answer, the whole upload included; `stream::Progress` is what notices a
 /// copy that has stopped.
@@ -176,7 +186,7 @@ mod tests {
     fn endpoint(transfers_max: usize) -> Endpoint {
         let config = aws_sdk_s3::Config::builder().behavior_version(BehaviorVersion::latest());
         let client = Client::from_conf(config.build());
-        Endpoint::new(At::Source, client, "bucket".into(), transfers_max)
+        Endpoint::new(At::Source, &client, "bucket".into(), transfers_max)
     }
 
     fn throttled(at: At) -> Result<(), CopyFailure> {

@@ -118,6 +118,8 @@ pub(crate) enum CopyFailure {
     },
     #[error("the quarantine holds another object where this one's lines belong")]
     QuarantineTaken,
+    #[error("it needs more memory than a redacted copy has as a rule")]
+    NeedsRoom,
 }
 
 /// What a failure means for what happens next.
@@ -140,7 +142,8 @@ impl CopyFailure {
             | Self::Digest(_)
             | Self::Stalled
             | Self::Unproven(_)
-            | Self::StillChanging(_) => Remedy::Retry,
+            | Self::StillChanging(_)
+            | Self::NeedsRoom => Remedy::Retry,
             Self::TooLarge(_)
             | Self::MetadataTooLarge(_)
             | Self::Archived
@@ -180,6 +183,7 @@ impl CopyFailure {
             Self::Archived => "archived",
             Self::Unredactable { .. } => "unredactable",
             Self::QuarantineTaken => "quarantine_taken",
+            Self::NeedsRoom => "needs_room",
         }
     }
 }

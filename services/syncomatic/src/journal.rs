@@ -1,5 +1,5 @@
-//! Which multipart upload belongs to which source object: one small object in the destination bucket
-//! for each upload under way.
+//! Which multipart upload belongs to which source object: one small object for each upload under way,
+//! on the side of the upload.
 //!
 //! S3 does not say what an open upload was begun for, so an upload found under the right key proves
 //! nothing: its parts may be of another version. An entry binds it to the source object's version,
@@ -12,11 +12,11 @@
 //! the same upload, or one of them learns that it was overtaken.
 
 use aws_clients::{Failure, classify};
+use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::endpoint::Endpoint;
 use crate::failure::{At, CallFailure};
 
 /// An upload under way.
@@ -39,9 +39,11 @@ pub(crate) struct Found {
     pub(crate) etag: String,
 }
 
-/// The entries of a destination bucket.
+/// The entries of one bucket.
 pub(crate) struct Journal<'c> {
-    pub(crate) destination: &'c Endpoint,
+    pub(crate) at: At,
+    pub(crate) client: Client,
+    pub(crate) bucket: &'c str,
     pub(crate) prefix: &'c str,
 }
 
@@ -54,17 +56,13 @@ impl Journal<'_> {
     /// The entry that lies at `journal_key`; none if what lies there is no entry.
     pub(crate) async fn read_at(&self, journal_key: &str) -> Result<Option<Found>, CallFailure> {
         const OPERATION: &str = "GetObject of a journal";
-        let client = self.destination.client();
-        let request = client
-            .get_object()
-            .bucket(&self.destination.bucket)
-            .key(journal_key);
+        let request = self.client.get_object().bucket(self.bucket).key(journal_key);
         let output = match request.send().await {
             Ok(output) => output,
             Err(error) if classify(&error) == Failure::NotFound => return Ok(None),
-            Err(error) => return Err(CallFailure::new(At::Destination, OPERATION, &error)),
+            Err(error) => return Err(CallFailure::new(self.at, OPERATION, &error)),
         };
-        let incomplete = |missing| CallFailure::incomplete(At::Destination, OPERATION, missing);
+        let incomplete = |missing| CallFailure::incomplete(self.at, OPERATION, missing);
         let etag = output.e_tag.ok_or_else(|| incomplete("ETag"))?;
         let body = output
             .body
@@ -87,10 +85,10 @@ impl Journal<'_> {
     pub(crate) async fn write(&self, entry: Entry, over: Option<&str>) -> Result<Option<Found>, CallFailure> {
         const OPERATION: &str = "PutObject of a journal";
         let body = serde_json::to_vec(&entry).expect("texts and numbers are JSON");
-        let client = self.destination.client();
-        let put = client
+        let put = self
+            .client
             .put_object()
-            .bucket(&self.destination.bucket)
+            .bucket(self.bucket)
             .key(self.key(&entry.destination_key))
             .content_type("application/json")
             .body(ByteStream::from(body));
@@ -100,14 +98,14 @@ impl Journal<'_> {
         };
         match put.send().await {
             Ok(output) => {
-                let missing = || CallFailure::incomplete(At::Destination, OPERATION, "ETag");
+                let missing = || CallFailure::incomplete(self.at, OPERATION, "ETag");
                 let etag = output.e_tag.ok_or_else(missing)?;
                 Ok(Some(Found { entry, etag }))
             }
             Err(error) => match classify(&error) {
                 // 404: the entry of If-Match is gone.
                 Failure::PreconditionFailed | Failure::Conflict | Failure::NotFound => Ok(None),
-                _ => Err(CallFailure::new(At::Destination, OPERATION, &error)),
+                _ => Err(CallFailure::new(self.at, OPERATION, &error)),
             },
         }
     }
@@ -120,21 +118,17 @@ impl Journal<'_> {
 
     /// Removes what lies at `journal_key`, unless it has been replaced.
     pub(crate) async fn remove_at(&self, journal_key: &str, etag: &str) -> Result<(), CallFailure> {
-        let client = self.destination.client();
-        let request = client
+        let request = self
+            .client
             .delete_object()
-            .bucket(&self.destination.bucket)
+            .bucket(self.bucket)
             .key(journal_key)
             .if_match(etag);
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) => match classify(&error) {
                 Failure::PreconditionFailed | Failure::Conflict | Failure::NotFound => Ok(()),
-                _ => Err(CallFailure::new(
-                    At::Destination,
-                    "DeleteObject of a journal",
-                    &error,
-                )),
+                _ => Err(CallFailure::new(self.at, "DeleteObject of a journal", &error)),
             },
         }
     }

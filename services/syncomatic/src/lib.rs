@@ -10,7 +10,8 @@
 //! | [`policy`] | finds the route; what no route declares is denied |
 //! | `converge` | compares destination and source, copies, and compares again |
 //! | `copy` | streams one object through, its checksum computed on the way |
-//! | `multipart`, `journal`, `sweep` | the same in parts, for large objects; what is resumed after a crash, and what is ended |
+//! | `multipart` | the same in parts, for large objects |
+//! | `uploads`, `journal`, `sweep` | uploads in parts: begun, resumed after a crash, ended when nobody goes on |
 //! | [`redact`], `upload` | lets pass what the schemas call harmless, where the route asks for it; writes what it comes to |
 //! | `endpoint`, `bandwidth`, `budget`, `retries` | how much of it at a time |
 //! | [`verify`] | decides what counts as proof |
@@ -56,6 +57,7 @@ mod stream;
 mod sweep;
 mod sync;
 mod upload;
+mod uploads;
 
 pub use config::{Config, Settings};
 pub use copy::RedactedRoutes;

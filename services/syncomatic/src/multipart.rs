@@ -13,11 +13,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_clients::{Failure, classify};
+use aws_clients::Failure;
 use aws_sdk_s3::operation::complete_multipart_upload::builders::CompleteMultipartUploadFluentBuilder;
-use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use crc_fast::{CrcAlgorithm, checksum_combine};
 use futures::{StreamExt, TryStreamExt, stream};
 use service_runtime::backoff::Backoff;
@@ -25,8 +23,9 @@ use service_runtime::backoff::Backoff;
 use crate::budget::of_stream;
 use crate::copy::{Copier, Plan, Range, Written};
 use crate::failure::{At, CallFailure, CopyFailure, Remedy};
-use crate::journal::{Entry, Found, Journal};
+use crate::journal::Entry;
 use crate::stream::{Progress, StreamFailure, in_base64, proved};
+use crate::uploads::{Begun, Stored, completed};
 
 /// An upload has at most this many parts
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
@@ -37,8 +36,6 @@ const PART_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 const PART_BYTES_STEP: u64 = 1024 * 1024;
 /// Tries for one part before the object is tried again as a whole, which resumes the upload.
 const PART_TRIES: u32 = 5;
-/// Looks at a journal that others keep changing.
-const JOURNAL_TRIES: u32 = 5;
 
 /// One part of an object: its number, from 1, and its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,79 +45,32 @@ struct Part {
     bytes: u64,
 }
 
-/// A part that the destination has.
-#[derive(Clone, Debug)]
-struct Stored {
-    etag: String,
-    crc64_nvme: u64,
-}
-
-/// An upload under way, and what it holds already.
-struct Upload {
-    id: String,
-    journal: Found,
-    stored: BTreeMap<i32, Stored>,
-}
-
 impl Copier {
     /// Copies an object in parts.
     pub(crate) async fn in_parts(&self, plan: &Plan<'_>) -> Result<Written, CopyFailure> {
         let part_bytes = part_bytes(plan.source.size, self.limits.part_bytes)?;
-        let Some(mut upload) = Box::pin(self.upload(plan, part_bytes)).await? else {
-            return Ok(Written::Overtaken);
-        };
-        let parts = parts(plan.source.size, part_bytes);
-        if self.fill(plan, &mut upload, &parts).await? {
-            self.complete(plan, &upload, &parts).await
-        } else {
-            self.give_up(&upload.journal).await?;
-            Ok(Written::Overtaken)
-        }
-    }
-
-    /// The upload that the journal names for exactly this plan, or a new one; `None` if the source is
-    /// no longer there.
-    async fn upload(&self, plan: &Plan<'_>, part_bytes: u64) -> Result<Option<Upload>, CopyFailure> {
         let entry = Entry {
             destination_key: plan.destination_key.to_owned(),
             marker: self.marker(plan),
             part_bytes,
             upload_id: None,
         };
-        for _ in 0..JOURNAL_TRIES {
-            let found = self.journal().read(plan.destination_key).await?;
-            if let Some(found) = &found {
-                if let Some(id) = resumable(&found.entry, &entry)
-                    && let Some(stored) = self.stored_parts(plan, id, part_bytes).await?
-                {
-                    self.metrics.transfers.upload_begun("resumed");
-                    let (id, journal) = (id.to_owned(), found.clone());
-                    return Ok(Some(Upload { id, journal, stored }));
-                }
-                self.abort_uploads(plan.destination_key).await?;
-            }
-            let over = found.as_ref().map(|found| found.etag.as_str());
-            let Some(announced) = self.journal().write(entry.clone(), over).await? else {
-                continue;
-            };
-            let Some(id) = self.begin(plan).await? else {
-                self.journal().remove(&announced).await?;
-                return Ok(None);
-            };
-            let named = Entry {
-                upload_id: Some(id.clone()),
-                ..entry.clone()
-            };
-            match self.journal().write(named, Some(&announced.etag)).await? {
-                Some(journal) => {
-                    self.metrics.transfers.upload_begun("new");
-                    let stored = BTreeMap::new();
-                    return Ok(Some(Upload { id, journal, stored }));
-                }
-                None => self.abort(plan.destination_key, &id).await?,
-            }
+        let uploads = self.uploads();
+        let opening = uploads.open(&entry, || self.begin(plan));
+        let Some(mut upload) = Box::pin(opening).await? else {
+            return Ok(Written::Overtaken);
+        };
+        let parts = parts(plan.source.size, part_bytes);
+        upload.stored.retain(|number, stored| {
+            let expected = parts.iter().find(|part| part.number == *number);
+            expected.is_some_and(|part| part.bytes == stored.bytes)
+        });
+        if self.fill(plan, &mut upload, &parts).await? {
+            self.complete(plan, &upload, &parts).await
+        } else {
+            uploads.give_up(&upload.journal).await?;
+            Ok(Written::Overtaken)
         }
-        Err(CopyFailure::StillChanging(JOURNAL_TRIES))
     }
 
     /// `None` if the source is no longer there.
@@ -147,54 +97,8 @@ impl Copier {
         Ok(Some(output.upload_id.ok_or_else(missing)?))
     }
 
-    /// The parts an upload has that are as they should be; `None` if it has ended.
-    async fn stored_parts(
-        &self,
-        plan: &Plan<'_>,
-        id: &str,
-        part_bytes: u64,
-    ) -> Result<Option<BTreeMap<i32, Stored>>, CopyFailure> {
-        let expected: BTreeMap<i32, u64> = parts(plan.source.size, part_bytes)
-            .into_iter()
-            .map(|part| (part.number, part.bytes))
-            .collect();
-        let Some(listed) = self.list_parts(plan.destination_key, id).await? else {
-            return Ok(None);
-        };
-        let usable = listed.into_iter().filter_map(|part| {
-            let number = part.part_number?;
-            let size = u64::try_from(part.size?).ok()?;
-            let crc64_nvme = from_base64(part.checksum_crc64_nvme.as_deref()?)?;
-            let etag = part.e_tag?;
-            (expected.get(&number) == Some(&size)).then_some((number, Stored { etag, crc64_nvme }))
-        });
-        Ok(Some(usable.collect()))
-    }
-
-    /// What an upload has; `None` if it has ended.
-    pub(crate) async fn list_parts(
-        &self,
-        destination_key: &str,
-        id: &str,
-    ) -> Result<Option<Vec<aws_sdk_s3::types::Part>>, CopyFailure> {
-        let client = self.destination.client();
-        let pages = client
-            .list_parts()
-            .bucket(&self.destination.bucket)
-            .key(destination_key)
-            .upload_id(id)
-            .into_paginator()
-            .items()
-            .send();
-        match pages.try_collect().await {
-            Ok(parts) => Ok(Some(parts)),
-            Err(error) if classify(&error) == Failure::NotFound || is_no_such_upload(&error) => Ok(None),
-            Err(error) => Err(CallFailure::new(At::Destination, "ListParts", &error).into()),
-        }
-    }
-
     /// Brings the missing parts, several at a time; `false` if source or upload are no longer there.
-    async fn fill(&self, plan: &Plan<'_>, upload: &mut Upload, parts: &[Part]) -> Result<bool, CopyFailure> {
+    async fn fill(&self, plan: &Plan<'_>, upload: &mut Begun, parts: &[Part]) -> Result<bool, CopyFailure> {
         let id = upload.id.as_str();
         let missing: Vec<Part> = parts
             .iter()
@@ -278,7 +182,7 @@ impl Copier {
             .content_length(i64::try_from(part.bytes).unwrap_or(i64::MAX))
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(body);
-        let output = match request.send().await {
+        let output = match request.customize().disable_payload_signing().send().await {
             Ok(output) => output,
             Err(error) => {
                 if let Some(failure) = progress.failure() {
@@ -307,6 +211,7 @@ impl Copier {
         self.metrics.transfers.part_copied();
         Ok(Some(Stored {
             etag,
+            bytes: part.bytes,
             crc64_nvme: read,
         }))
     }
@@ -315,7 +220,7 @@ impl Copier {
     async fn complete(
         &self,
         plan: &Plan<'_>,
-        upload: &Upload,
+        upload: &Begun,
         parts: &[Part],
     ) -> Result<Written, CopyFailure> {
         let crc = in_base64(combined_crc(parts, &upload.stored));
@@ -326,7 +231,7 @@ impl Copier {
             .is_some_and(|expected| *expected != crc)
         {
             // Nobody can say which part it was: all of them are brought again.
-            self.give_up(&upload.journal).await?;
+            self.uploads().give_up(&upload.journal).await?;
             return Err(StreamFailure::Checksum.into());
         }
         let request = self
@@ -339,10 +244,10 @@ impl Copier {
             .checksum_crc64_nvme(crc)
             .checksum_type(ChecksumType::FullObject)
             .mpu_object_size(i64::try_from(plan.source.size).unwrap_or(i64::MAX))
-            .multipart_upload(listed(&upload.stored));
+            .multipart_upload(completed(&upload.stored));
         match with_condition(request, plan.replaces).send().await {
             Ok(_) => {
-                self.journal().remove(&upload.journal).await?;
+                self.uploads().journal().remove(&upload.journal).await?;
                 Ok(Written::Verbatim)
             }
             Err(error) => {
@@ -354,11 +259,11 @@ impl Copier {
                     // has to be begun anew
                     // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
                     (Failure::PreconditionFailed | Failure::Conflict, _) | (_, "NoSuchKey") => {
-                        self.give_up(&upload.journal).await?;
+                        self.uploads().give_up(&upload.journal).await?;
                         Ok(Written::Overtaken)
                     }
                     (_, "BadDigest" | "XAmzContentChecksumMismatch") => {
-                        self.give_up(&upload.journal).await?;
+                        self.uploads().give_up(&upload.journal).await?;
                         Err(CopyFailure::Digest(failure))
                     }
                     _ => Err(failure.into()),
@@ -366,73 +271,6 @@ impl Copier {
             }
         }
     }
-
-    /// Ends an upload of which nothing will come.
-    pub(crate) async fn give_up(&self, journal: &Found) -> Result<(), CopyFailure> {
-        if let Some(id) = &journal.entry.upload_id {
-            self.abort(&journal.entry.destination_key, id).await?;
-        }
-        self.journal().remove(journal).await?;
-        Ok(())
-    }
-
-    /// Ends every open upload of a key that has a journal entry: they are ours.
-    pub(crate) async fn abort_uploads(&self, destination_key: &str) -> Result<usize, CopyFailure> {
-        let client = self.destination.client();
-        let mut request = client
-            .list_multipart_uploads()
-            .bucket(&self.destination.bucket)
-            .prefix(destination_key);
-        let mut aborted = 0;
-        loop {
-            let page = request.clone().send().await;
-            let page =
-                page.map_err(|error| CallFailure::new(At::Destination, "ListMultipartUploads", &error))?;
-            for upload in page.uploads.unwrap_or_default() {
-                if upload.key.as_deref() == Some(destination_key)
-                    && let Some(id) = upload.upload_id
-                {
-                    self.abort(destination_key, &id).await?;
-                    aborted += 1;
-                }
-            }
-            if page.is_truncated != Some(true) {
-                return Ok(aborted);
-            }
-            request = request
-                .set_key_marker(page.next_key_marker)
-                .set_upload_id_marker(page.next_upload_id_marker);
-        }
-    }
-
-    async fn abort(&self, destination_key: &str, id: &str) -> Result<(), CopyFailure> {
-        let client = self.destination.client();
-        let request = client
-            .abort_multipart_upload()
-            .bucket(&self.destination.bucket)
-            .key(destination_key)
-            .upload_id(id);
-        match request.send().await {
-            Ok(_) => Ok(()),
-            Err(error) if classify(&error) == Failure::NotFound || is_no_such_upload(&error) => Ok(()),
-            Err(error) => Err(CallFailure::new(At::Destination, "AbortMultipartUpload", &error).into()),
-        }
-    }
-
-    pub(crate) fn journal(&self) -> Journal<'_> {
-        Journal {
-            destination: &self.destination,
-            prefix: &self.journal_prefix,
-        }
-    }
-}
-
-/// The upload to resume, if `found` agrees with what would be written now in everything but the id.
-fn resumable<'f>(found: &'f Entry, wanted: &Entry) -> Option<&'f str> {
-    let agrees = found.destination_key == wanted.destination_key
-        && found.marker == wanted.marker
-        && found.part_bytes == wanted.part_bytes;
-    found.upload_id.as_deref().filter(|_| agrees)
 }
 
 /// The configured size, or what keeps the object within 10,000 parts.
@@ -468,19 +306,6 @@ fn combined_crc(parts: &[Part], stored: &BTreeMap<i32, Stored>) -> u64 {
     .map_or(0, |(crc, _)| crc)
 }
 
-fn listed(stored: &BTreeMap<i32, Stored>) -> CompletedMultipartUpload {
-    let parts = stored.iter().map(|(number, part)| {
-        CompletedPart::builder()
-            .part_number(*number)
-            .e_tag(&part.etag)
-            .checksum_crc64_nvme(in_base64(part.crc64_nvme))
-            .build()
-    });
-    CompletedMultipartUpload::builder()
-        .set_parts(Some(parts.collect()))
-        .build()
-}
-
 fn with_condition(
     request: CompleteMultipartUploadFluentBuilder,
     replaces: Option<&str>,
@@ -489,16 +314,6 @@ fn with_condition(
         Some(etag) => request.if_match(etag),
         None => request.if_none_match("*"),
     }
-}
-
-fn from_base64(crc: &str) -> Option<u64> {
-    let bytes = BASE64_STANDARD.decode(crc).ok()?;
-    Some(u64::from_be_bytes(bytes.try_into().ok()?))
-}
-
-/// S3 answers it with 404 and a code of its own.
-fn is_no_such_upload(error: &impl aws_sdk_s3::error::ProvideErrorMetadata) -> bool {
-    error.code() == Some("NoSuchUpload")
 }
 
 #[cfg(test)]

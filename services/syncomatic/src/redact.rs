@@ -51,6 +51,15 @@ pub enum OnCanary {
     Quarantine,
 }
 
+/// How much memory there is for one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Enough for nearly all: zstd windows of up to 2 MiB.
+    Usual,
+    /// Enough for every one: windows of up to 8 MiB.
+    Full,
+}
+
 /// How redaction is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -135,8 +144,8 @@ impl Redaction {
 
     /// Begins an object.
     #[must_use]
-    pub fn transform(&self) -> Transform<'_> {
-        Transform::new(self)
+    pub fn transform(&self, room: Room) -> Transform<'_> {
+        Transform::new(self, room)
     }
 
     fn quarantines_canaries(&self) -> bool {

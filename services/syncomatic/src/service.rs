@@ -113,11 +113,16 @@ pub async fn run(
     };
     let sweep_interval = config.limits.sweep_interval;
     let (routes, redacted) = (config.routes.clone(), config.redacted.clone());
-    let copier = Arc::new(copier(config, source, destination, &metrics));
+    let copier = Arc::new(copier(config, &source, &destination, &metrics));
     let mut background = Tasks::new(runtime.shutdown.clone());
     background.spawn(
         "upload sweep",
-        sweep(copier.clone(), sweep_interval, runtime.shutdown.clone()),
+        sweep(
+            copier.clone(),
+            redacted.clone(),
+            sweep_interval,
+            runtime.shutdown.clone(),
+        ),
     );
     background.spawn(
         "queue depth",
@@ -153,14 +158,14 @@ pub async fn run(
     Ok(background.join().await?)
 }
 
-fn copier(config: Config, source: Source, destination: Destination, metrics: &Arc<Metrics>) -> Copier {
+fn copier(config: Config, source: &Source, destination: &Destination, metrics: &Arc<Metrics>) -> Copier {
     let Config { limits, .. } = config;
     let transfers = limits.transfers;
     Copier {
-        source: Endpoint::new(At::Source, source.s3, config.source.bucket, transfers),
+        source: Endpoint::new(At::Source, &source.s3, config.source.bucket, transfers),
         destination: Endpoint::new(
             At::Destination,
-            destination.s3,
+            &destination.s3,
             config.destination.bucket,
             transfers,
         ),

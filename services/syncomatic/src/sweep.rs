@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use service_runtime::{BoxError, Shutdown};
 
-use crate::copy::Copier;
-use crate::failure::{At, CallFailure, CopyFailure};
+use crate::copy::{Copier, RedactedRoutes};
+use crate::failure::{CallFailure, CopyFailure};
+use crate::uploads::Uploads;
 
 /// What was seen of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,19 +23,30 @@ struct Seen {
     parts: usize,
 }
 
-/// Looks through the journal, again and again.
+/// What a round has seen and left alone, by the key of its journal entry.
+type Left = HashMap<String, Seen>;
+
+/// Looks through the journals, again and again: that of copies, and where a route redacts that of
+/// quarantined lines.
 pub(crate) async fn sweep(
     copier: Arc<Copier>,
+    redacted: Option<RedactedRoutes>,
     interval: Duration,
     shutdown: Shutdown,
 ) -> Result<(), BoxError> {
-    let mut before = HashMap::new();
+    let quarantine = redacted.as_ref().map(|routes| copier.quarantine_uploads(routes));
+    let mut places: Vec<(Uploads<'_>, Left)> = std::iter::once(copier.uploads())
+        .chain(quarantine)
+        .map(|uploads| (uploads, Left::new()))
+        .collect();
     loop {
-        match round(&copier, &before).await {
-            Ok(seen) => before = seen,
-            Err(error) => {
-                copier.metrics.transfers.sweep_failed();
-                tracing::warn!(error = %error, "cannot look for abandoned uploads");
+        for (uploads, before) in &mut places {
+            match round(&copier, uploads, before).await {
+                Ok(left) => *before = left,
+                Err(error) => {
+                    copier.metrics.transfers.sweep_failed();
+                    tracing::warn!(side = %uploads.at(), error = %error, "cannot look for abandoned uploads");
+                }
             }
         }
         tokio::select! {
@@ -45,18 +57,15 @@ pub(crate) async fn sweep(
 }
 
 /// One round; what it has seen and left alone.
-async fn round(
-    copier: &Copier,
-    before: &HashMap<String, Seen>,
-) -> Result<HashMap<String, Seen>, CopyFailure> {
-    let mut left = HashMap::new();
-    for journal_key in journal_keys(copier).await? {
-        let Some(found) = copier.journal().read_at(&journal_key).await? else {
+async fn round(copier: &Copier, uploads: &Uploads<'_>, before: &Left) -> Result<Left, CopyFailure> {
+    let mut left = Left::new();
+    for journal_key in journal_keys(uploads).await? {
+        let Some(found) = uploads.journal().read_at(&journal_key).await? else {
             continue;
         };
         let key = &found.entry.destination_key;
         let parts = match &found.entry.upload_id {
-            Some(id) => copier.list_parts(key, id).await?.map(|parts| parts.len()),
+            Some(id) => uploads.parts(key, id).await?.map(|parts| parts.len()),
             None => Some(0),
         };
         let seen = Seen {
@@ -69,12 +78,13 @@ async fn round(
         }
         // It has ended, or nobody goes on with it.
         let aborted = match parts {
-            Some(_) if !key.is_empty() => copier.abort_uploads(key).await?,
+            Some(_) if !key.is_empty() => uploads.abort_all(key).await?,
             _ => 0,
         };
-        copier.journal().remove_at(&journal_key, &found.etag).await?;
+        uploads.journal().remove_at(&journal_key, &found.etag).await?;
         copier.metrics.transfers.uploads_swept(aborted);
         tracing::info!(
+            side = %uploads.at(),
             aborted,
             "removed the journal of an upload that has ended or was abandoned"
         );
@@ -82,16 +92,17 @@ async fn round(
     Ok(left)
 }
 
-async fn journal_keys(copier: &Copier) -> Result<Vec<String>, CallFailure> {
-    let client = copier.destination.client();
-    let pages = client
+async fn journal_keys(uploads: &Uploads<'_>) -> Result<Vec<String>, CallFailure> {
+    let journal = uploads.journal();
+    let pages = journal
+        .client
         .list_objects_v2()
-        .bucket(&copier.destination.bucket)
-        .prefix(&copier.journal_prefix)
+        .bucket(journal.bucket)
+        .prefix(journal.prefix)
         .into_paginator()
         .send();
     let pages = pages.try_collect().await;
-    let pages = pages.map_err(|error| CallFailure::new(At::Destination, "ListObjectsV2", &error))?;
+    let pages = pages.map_err(|error| CallFailure::new(uploads.at(), "ListObjectsV2", &error))?;
     let objects = pages
         .into_iter()
         .flat_map(|page| page.contents.unwrap_or_default());

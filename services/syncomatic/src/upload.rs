@@ -2,25 +2,21 @@
 //!
 //! What fits into one part goes in one PutObject, anything longer in parts of one size, completed at the
 //! end: either way the object appears whole, under the condition it was begun with, and only if S3 finds
-//! the CRC64NVME that was computed on the way. Where the parts are cut depends on the bytes alone.
+//! the CRC64NVME that was computed on the way. Where the parts are cut depends on the bytes alone, so a
+//! try that begins again finds in its upload what an earlier one sent, and does not send it again.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
 
 use aws_clients::Failure;
-use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
-    StorageClass,
-};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, ServerSideEncryption, StorageClass};
 use bytes::{Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
 
-use crate::failure::{At, CallFailure, CopyFailure};
-use crate::stream::Progress;
+use crate::failure::{CallFailure, CopyFailure};
+use crate::journal::{Entry, Found};
+use crate::stream::{Progress, in_base64};
+use crate::uploads::{Begun, Stored, Uploads, completed};
 
 /// The smallest part that S3 takes, other than the last
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
@@ -42,12 +38,12 @@ pub(crate) struct Output {
 }
 
 /// Where an object goes, and on which condition.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Target<'a> {
-    pub(crate) at: At,
-    pub(crate) client: &'a Client,
-    pub(crate) bucket: &'a str,
+    pub(crate) uploads: Uploads<'a>,
     pub(crate) key: &'a str,
+    /// What it is made of, for an upload in parts to be resumed by.
+    pub(crate) marker: String,
     /// ETag of the object that is replaced; `None`: there must be none.
     pub(crate) replaces: Option<&'a str>,
 }
@@ -79,7 +75,6 @@ pub(crate) struct Upload<'a> {
     target: Target<'a>,
     attributes: Attributes,
     progress: &'a Progress,
-    open: &'a OpenUploads,
     buffer: BytesMut,
     digest: Digest,
     size: u64,
@@ -88,22 +83,19 @@ pub(crate) struct Upload<'a> {
 
 struct Parts {
     upload_id: String,
-    completed: Vec<CompletedPart>,
+    journal: Found,
+    /// What the upload had when this try began.
+    found: BTreeMap<i32, Stored>,
+    sent: BTreeMap<i32, Stored>,
 }
 
 impl<'a> Upload<'a> {
     /// Nothing is sent before there is something to send.
-    pub(crate) fn new(
-        target: Target<'a>,
-        attributes: Attributes,
-        progress: &'a Progress,
-        open: &'a OpenUploads,
-    ) -> Self {
+    pub(crate) fn new(target: Target<'a>, attributes: Attributes, progress: &'a Progress) -> Self {
         Self {
             target,
             attributes,
             progress,
-            open,
             buffer: BytesMut::new(),
             digest: Digest::new(CrcAlgorithm::Crc64Nvme),
             size: 0,
@@ -125,11 +117,16 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
+    /// Bytes so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// What the object is so far.
     pub(crate) fn expected(&self) -> Output {
         Output {
             size: self.size,
-            crc64_nvme: BASE64_STANDARD.encode(self.digest.finalize().to_be_bytes()),
+            crc64_nvme: in_base64(self.digest.finalize()),
         }
     }
 
@@ -144,6 +141,14 @@ impl<'a> Upload<'a> {
             self.put(last, &output).await?
         };
         Ok(taken.then_some(output))
+    }
+
+    /// Ends it without an object, when no other try will come to one either.
+    pub(crate) async fn give_up(self) -> Result<(), CopyFailure> {
+        match &self.parts {
+            Some(parts) => self.target.uploads.give_up(&parts.journal).await,
+            None => Ok(()),
+        }
     }
 
     /// Doubling would hold up to twice a part.
@@ -162,17 +167,17 @@ impl<'a> Upload<'a> {
 
     async fn put(&self, body: Bytes, output: &Output) -> Result<bool, CopyFailure> {
         let Target {
-            client,
-            bucket,
+            uploads,
             key,
             replaces,
             ..
-        } = self.target;
+        } = &self.target;
         let mut metadata = self.attributes.metadata.clone();
         metadata.extend(self.attributes.note.map(|note| note(output)));
-        let put = client.put_object().bucket(bucket).key(key);
+        let client = uploads.sending_client();
+        let put = client.put_object().bucket(uploads.bucket).key(*key);
         let put = match replaces {
-            Some(etag) => put.if_match(etag),
+            Some(etag) => put.if_match(*etag),
             None => put.if_none_match("*"),
         };
         let put = put
@@ -185,24 +190,45 @@ impl<'a> Upload<'a> {
             .set_server_side_encryption(self.attributes.encryption())
             .set_ssekms_key_id(self.attributes.kms_key_id.clone())
             .body(ByteStream::from(body));
-        match put.send().await {
+        match put.customize().disable_payload_signing().send().await {
             Ok(_) => Ok(true),
-            Err(error) => self.refused(CallFailure::new(self.target.at, "PutObject", &error)),
+            Err(error) => match CallFailure::new(uploads.at(), "PutObject", &error) {
+                call if is_overtaken(&call) => Ok(false),
+                call => Err(failure(call)),
+            },
         }
     }
 
+    /// An upload to send parts to: one that an earlier try began, or a new one.
     async fn begin(&self) -> Result<Parts, CopyFailure> {
         let Target {
-            at,
-            client,
-            bucket,
-            key,
-            ..
-        } = self.target;
-        let create = client
+            uploads, key, marker, ..
+        } = &self.target;
+        let entry = Entry {
+            destination_key: (*key).to_owned(),
+            marker: marker.clone(),
+            part_bytes: PART_BYTES as u64,
+            upload_id: None,
+        };
+        let opening = uploads.open(&entry, || self.create());
+        let begun = Box::pin(opening).await?;
+        let Begun { id, journal, stored } = begun.ok_or(CopyFailure::StillChanging(1))?;
+        Ok(Parts {
+            upload_id: id,
+            journal,
+            found: stored,
+            sent: BTreeMap::new(),
+        })
+    }
+
+    async fn create(&self) -> Result<Option<String>, CopyFailure> {
+        const OPERATION: &str = "CreateMultipartUpload";
+        let Target { uploads, key, .. } = &self.target;
+        let create = uploads
+            .client()
             .create_multipart_upload()
-            .bucket(bucket)
-            .key(key)
+            .bucket(uploads.bucket)
+            .key(*key)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
             .set_content_type(self.attributes.content_type.clone())
@@ -213,159 +239,119 @@ impl<'a> Upload<'a> {
             .set_server_side_encryption(self.attributes.encryption())
             .set_ssekms_key_id(self.attributes.kms_key_id.clone());
         let created = create.send().await;
-        let created = created.map_err(|error| CallFailure::new(at, "CreateMultipartUpload", &error))?;
-        let upload_id = created
-            .upload_id
-            .ok_or_else(|| CallFailure::incomplete(at, "CreateMultipartUpload", "UploadId"))?;
-        self.open.add(at, bucket, key, &upload_id);
-        Ok(Parts {
-            upload_id,
-            completed: Vec::new(),
-        })
+        let created = created.map_err(|error| CallFailure::new(uploads.at(), OPERATION, &error))?;
+        let missing = || CallFailure::incomplete(uploads.at(), OPERATION, "UploadId");
+        Ok(Some(created.upload_id.ok_or_else(missing)?))
     }
 
     async fn send_part(&mut self, body: Bytes) -> Result<(), CopyFailure> {
-        if self.parts.is_none() {
-            self.parts = Some(self.begin().await?);
-        }
-        let Target {
-            at,
-            client,
-            bucket,
-            key,
-            ..
-        } = self.target;
-        let Some(parts) = &mut self.parts else {
-            return Ok(());
+        const OPERATION: &str = "UploadPart";
+        let mut parts = match self.parts.take() {
+            Some(parts) => parts,
+            None => self.begin().await?,
         };
-        if parts.completed.len() == PARTS_MAX {
+        if parts.sent.len() == PARTS_MAX {
             return Err(CopyFailure::TooLarge(self.size));
         }
-        let number = i32::try_from(parts.completed.len() + 1).unwrap_or(i32::MAX);
-        let crc = BASE64_STANDARD.encode(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &body).to_be_bytes());
-        let length = body.len() as u64;
-        let request = client
-            .upload_part()
-            .bucket(bucket)
-            .key(key)
-            .upload_id(&parts.upload_id)
-            .part_number(number)
-            .checksum_crc64_nvme(&crc)
-            .body(ByteStream::from(body));
-        let sent = request.send().await;
-        let sent = sent.map_err(|error| failure(CallFailure::new(at, "UploadPart", &error)))?;
-        self.progress.moved(length);
-        let part = CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(sent.e_tag)
-            .checksum_crc64_nvme(crc);
-        parts.completed.push(part.build());
+        let number = i32::try_from(parts.sent.len() + 1).unwrap_or(i32::MAX);
+        let (bytes, crc64_nvme) = (
+            body.len() as u64,
+            crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &body),
+        );
+        let is_there = |part: &Stored| (part.bytes, part.crc64_nvme) == (bytes, crc64_nvme);
+        let stored = match parts.found.remove(&number).filter(is_there) {
+            Some(stored) => stored,
+            None => {
+                let Target { uploads, key, .. } = &self.target;
+                let request = uploads
+                    .sending_client()
+                    .upload_part()
+                    .bucket(uploads.bucket)
+                    .key(*key)
+                    .upload_id(&parts.upload_id)
+                    .part_number(number)
+                    .checksum_crc64_nvme(in_base64(crc64_nvme))
+                    .body(ByteStream::from(body));
+                let sent = request
+                    .customize()
+                    .disable_payload_signing()
+                    .send()
+                    .await
+                    .map_err(|error| {
+                        match CallFailure::new(uploads.at(), OPERATION, &error) {
+                            // Completed or ended by another copier of the same object.
+                            call if call.code == "NoSuchUpload" => CopyFailure::StillChanging(1),
+                            call => failure(call),
+                        }
+                    })?;
+                let missing = || CallFailure::incomplete(uploads.at(), OPERATION, "ETag");
+                Stored {
+                    etag: sent.e_tag.ok_or_else(missing)?,
+                    bytes,
+                    crc64_nvme,
+                }
+            }
+        };
+        self.progress.moved(bytes);
+        parts.sent.insert(number, stored);
+        self.parts = Some(parts);
         Ok(())
     }
 
     async fn complete(&mut self, output: &Output) -> Result<bool, CopyFailure> {
         let Target {
-            at,
-            client,
-            bucket,
+            uploads,
             key,
             replaces,
-        } = self.target;
-        let Some(Parts { upload_id, completed }) = self.parts.take() else {
+            ..
+        } = &self.target;
+        let Some(parts) = self.parts.take() else {
             return Ok(false);
         };
-        let parts = CompletedMultipartUpload::builder()
-            .set_parts(Some(completed))
-            .build();
-        let complete = client
+        let complete = uploads
+            .client()
             .complete_multipart_upload()
-            .bucket(bucket)
-            .key(key)
-            .upload_id(&upload_id)
+            .bucket(uploads.bucket)
+            .key(*key)
+            .upload_id(&parts.upload_id)
             .checksum_type(ChecksumType::FullObject)
             .checksum_crc64_nvme(&output.crc64_nvme)
-            .multipart_upload(parts);
+            .multipart_upload(completed(&parts.sent));
         let complete = match replaces {
-            Some(etag) => complete.if_match(etag),
+            Some(etag) => complete.if_match(*etag),
             None => complete.if_none_match("*"),
         };
-        match complete.send().await {
-            Ok(_) => {
-                self.open.remove(&upload_id);
-                Ok(true)
+        let Err(error) = complete.send().await else {
+            uploads.journal().remove(&parts.journal).await?;
+            return Ok(true);
+        };
+        match CallFailure::new(uploads.at(), "CompleteMultipartUpload", &error) {
+            // Another copier has completed it, or replaced one of its parts with equal bytes.
+            call if matches!(call.code.as_str(), "NoSuchUpload" | "InvalidPart") => Ok(false),
+            call if is_overtaken(&call) => {
+                uploads.give_up(&parts.journal).await?;
+                Ok(false)
             }
-            Err(error) => self.refused(CallFailure::new(at, "CompleteMultipartUpload", &error)),
+            call => match failure(call) {
+                CopyFailure::Digest(call) => {
+                    uploads.give_up(&parts.journal).await?;
+                    Err(CopyFailure::Digest(call))
+                }
+                failure => Err(failure),
+            },
         }
     }
+}
 
-    /// `Ok` where the condition is what failed: the object is no longer what was compared, another write is
-    /// under way, or it is gone (a missing bucket is `NoSuchBucket`). An upload that is gone was completed
-    /// by a call whose answer was lost, or swept away: a look tells.
-    fn refused(&self, call: CallFailure) -> Result<bool, CopyFailure> {
-        match (call.failure, call.code.as_str()) {
-            (Failure::PreconditionFailed | Failure::Conflict, _) => Ok(false),
-            (_, "NoSuchKey" | "NoSuchUpload") => Ok(false),
-            _ => Err(failure(call)),
-        }
-    }
+/// Whether the condition is what failed: the object is no longer what was compared, another write is
+/// under way, or it is gone (a missing bucket is `NoSuchBucket`).
+fn is_overtaken(call: &CallFailure) -> bool {
+    matches!(call.failure, Failure::PreconditionFailed | Failure::Conflict) || call.code == "NoSuchKey"
 }
 
 fn failure(call: CallFailure) -> CopyFailure {
     match call.code.as_str() {
         "BadDigest" | "XAmzContentChecksumMismatch" => CopyFailure::Digest(call),
         _ => call.into(),
-    }
-}
-
-/// Uploads in parts that were begun and not completed. It outlives the copy, so that one that is given up
-/// in the middle of a call leaves nothing behind.
-#[derive(Default)]
-pub(crate) struct OpenUploads(Mutex<Vec<OpenUpload>>);
-
-struct OpenUpload {
-    at: At,
-    bucket: String,
-    key: String,
-    upload_id: String,
-}
-
-impl OpenUploads {
-    fn add(&self, at: At, bucket: &str, key: &str, upload_id: &str) {
-        self.lock().push(OpenUpload {
-            at,
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            upload_id: upload_id.to_owned(),
-        });
-    }
-
-    fn remove(&self, upload_id: &str) {
-        self.lock().retain(|open| open.upload_id != upload_id);
-    }
-
-    /// Gives up what is open. What cannot be is left to the bucket's lifecycle rule, and logged.
-    pub(crate) async fn abort(&self, source: &Client, destination: &Client) {
-        let open = std::mem::take(&mut *self.lock());
-        for upload in open {
-            let client = match upload.at {
-                At::Source => source,
-                At::Destination => destination,
-            };
-            let request = client
-                .abort_multipart_upload()
-                .bucket(upload.bucket)
-                .key(upload.key)
-                .upload_id(upload.upload_id);
-            if let Err(error) = request.send().await {
-                let error = CallFailure::new(upload.at, "AbortMultipartUpload", &error);
-                if error.code != "NoSuchUpload" {
-                    tracing::warn!(%error, "an unfinished upload stays until the bucket's lifecycle rule ends it");
-                }
-            }
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<OpenUpload>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,13 +4,15 @@
 //! A redacted copy has other bytes than its source. Its marker names the source object by a keyed hash
 //! and the redaction by its digest; its CRC64NVME is held against the one of the bytes that were
 //! written: the writer knows it, and notes it beside the marker unless the copy was written in parts,
-//! whose metadata is fixed before their bytes are.
+//! whose metadata is fixed before their bytes are. S3 completed those only under the checksum that their
+//! writer asked for, so such a copy that is found later is believed by its marker, which nobody can make
+//! without the key, and by its form: as many parts as its size makes.
 
 use std::fmt::{Display, Formatter};
 
 use crate::object::{DestinationObject, SourceObject};
 use crate::redact::Redaction;
-use crate::upload::Output;
+use crate::upload::{Output, PART_BYTES};
 
 /// The user metadata entry of the destination that names the source object it is a copy of.
 pub const MARKER: &str = "syncomatic-source";
@@ -60,9 +62,11 @@ fn noted(size: u64, crc64_nvme: &str) -> String {
 pub(crate) enum Proof {
     /// Source and destination store the same CRC64NVME.
     Checksum,
-    /// There is no CRC64NVME to compare with: the source stores none, or a redacted copy was written in
-    /// parts by somebody else. The marker agrees, and the destination checked the bytes it received
-    /// against the checksum of the bytes that were sent.
+    /// A redacted copy in parts, found in place: the destination completed it under the CRC64NVME that was
+    /// computed on the way.
+    Completed,
+    /// The source stores no CRC64NVME to compare with. The marker agrees, and the destination checked the
+    /// bytes it received against the checksum of the bytes that were sent.
     Unattested,
 }
 
@@ -116,9 +120,20 @@ pub(crate) fn compare_redacted(
     match (written.map(note), &destination.output) {
         (Some((_, expected)), _) if expected != stored => Err(Difference::Checksum),
         (None, Some(expected)) if *expected != stored => Err(Difference::Checksum),
-        (None, None) => Ok(Proof::Unattested),
+        (None, None) if is_in_parts(destination) => Ok(Proof::Completed),
+        // What fits into one part carries its note.
+        (None, None) => Err(Difference::Checksum),
         _ => Ok(Proof::Checksum),
     }
+}
+
+/// Whether an object has the form of a redacted copy in parts: the ETag of an upload ends with the number
+/// of its parts (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html>).
+fn is_in_parts(destination: &DestinationObject) -> bool {
+    let parts = destination.etag.trim_matches('"').rsplit_once('-');
+    let parts = parts.and_then(|(_, parts)| parts.parse::<u64>().ok());
+    let part_bytes = PART_BYTES as u64;
+    destination.size > part_bytes && parts == Some(destination.size.div_ceil(part_bytes))
 }
 
 #[cfg(test)]
@@ -156,7 +171,7 @@ mod tests {
             (Some(&output), None, Ok(Proof::Checksum)),
             (Some(&output), Some(&output), Ok(Proof::Checksum)),
             (None, Some(&output), Ok(Proof::Checksum)),
-            (None, None, Ok(Proof::Unattested)),
+            (None, None, Err(Difference::Checksum)),
             (Some(&other), None, Err(Difference::Checksum)),
             (Some(&output), Some(&other), Err(Difference::Checksum)),
             (None, Some(&other), Err(Difference::Checksum)),
@@ -173,6 +188,38 @@ mod tests {
             compare_redacted(&marker, None, Some(&unchecked)),
             Err(Difference::Checksum)
         );
+    }
+
+    #[test]
+    fn a_redacted_copy_in_parts_is_known_by_its_marker_and_its_form() {
+        let marker = redacted_marker("b", &source(), &redaction('a'));
+        let size = 2 * PART_BYTES as u64 + 1;
+        let copy = |etag: &str, size| DestinationObject {
+            etag: etag.into(),
+            size,
+            crc64_nvme: Some("AAAAAAAAAAI=".into()),
+            marker: Some(marker.clone()),
+            output: None,
+        };
+        let in_parts = copy("\"0f-3\"", size);
+        assert_eq!(
+            compare_redacted(&marker, None, Some(&in_parts)),
+            Ok(Proof::Completed)
+        );
+        let other = redacted_marker("b", &source(), &redaction('b'));
+        assert_eq!(
+            compare_redacted(&other, None, Some(&in_parts)),
+            Err(Difference::Marker)
+        );
+        for (etag, size) in [
+            ("\"0f\"", size),
+            ("\"0f-2\"", size),
+            ("\"0f-3\"", size - 1),
+            ("\"0f-1\"", 5),
+        ] {
+            let compared = compare_redacted(&marker, None, Some(&copy(etag, size)));
+            assert_eq!(compared, Err(Difference::Checksum), "{etag} {size}");
+        }
     }
 
     #[test]

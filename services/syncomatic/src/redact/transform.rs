@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::codec::{Decoder, Encoder, Encoding, MAGIC_BYTES, PIECE};
-use super::{Reason, Redaction, Tally};
+use super::{Reason, Redaction, Room, Tally};
 
 /// Why an object cannot be redacted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum Fault {
     /// Its compression cannot be undone.
     #[error("the object cannot be decompressed: {0}")]
     Corrupt(&'static str),
+    /// It would take more memory than there is for it.
+    #[error("the object cannot be decompressed: its zstd window is larger than there is room for")]
+    LargeWindow,
     /// It cannot be compressed again.
     #[error("the copy cannot be compressed: {0}")]
     Encoder(String),
@@ -27,6 +30,7 @@ pub enum Fault {
 /// One object on its way.
 pub struct Transform<'a> {
     redaction: &'a Redaction,
+    room: Room,
     /// Before the encoding is known.
     first: Vec<u8>,
     codec: Option<Codec>,
@@ -52,9 +56,10 @@ struct Line {
 }
 
 impl<'a> Transform<'a> {
-    pub(super) fn new(redaction: &'a Redaction) -> Self {
+    pub(super) fn new(redaction: &'a Redaction, room: Room) -> Self {
         Self {
             redaction,
+            room,
             first: Vec::with_capacity(MAGIC_BYTES),
             codec: None,
             piece: vec![0; PIECE].into_boxed_slice(),
@@ -80,10 +85,7 @@ impl<'a> Transform<'a> {
             }
             return Ok((taken, false));
         };
-        let step = codec
-            .decoder
-            .step(input, &mut self.piece)
-            .map_err(Fault::Corrupt)?;
+        let step = codec.decoder.step(input, &mut self.piece)?;
         if step.consumed == 0 && step.produced == 0 && !input.is_empty() {
             return Err(Fault::Corrupt("it does not go on"));
         }
@@ -132,7 +134,7 @@ impl<'a> Transform<'a> {
             Encoding::of(&self.first)
         };
         self.codec = Some(Codec {
-            decoder: Decoder::new(encoding),
+            decoder: Decoder::new(encoding, self.room),
             encoder: Encoder::new(encoding).map_err(encoder)?,
         });
         let first = std::mem::take(&mut self.first);

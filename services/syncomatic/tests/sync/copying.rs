@@ -1,8 +1,12 @@
 //! What arrives is what was there: bytes, headers, metadata, tags, keys.
 
+use std::time::Duration;
+
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart};
 
-use crate::harness::{DESTINATION_BUCKET, SOURCE_BUCKET, World, bytes, until};
+use tokio::io::AsyncReadExt;
+
+use crate::harness::{DESTINATION_BUCKET, SOURCE_BUCKET, World, bytes, until, until_within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_every_size_arrive_equal() {
@@ -96,29 +100,81 @@ async fn headers_metadata_and_tags_arrive_with_the_bytes() {
     service.stop().await.expect("drained");
 }
 
+/// 64 MiB, or what SYNC_LARGE_BYTES says, such as 1073741824.
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_with_awkward_characters_arrive_under_themselves() {
-    let world = World::new().await;
+async fn a_very_large_object_arrives_equal() {
+    let size = std::env::var("SYNC_LARGE_BYTES").map_or(64 << 20, |size| size.parse().expect("a number"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let world = World::in_folder(folder.path()).await;
     let service = world.run(world.config());
-    let longest = "k".repeat(1024);
-    let keys = [
-        "plus+space percent%25 amp& eq= q? hash# [b] {c}",
-        "a//b/./c/../d",
-        "trailing/",
-        "ü/漢字/🎧",
-        "quote\"'<>|\\^`~*!$,;:@()",
-        &longest,
+    let blocks = |size: usize| (0_u64..).map(block).take(size.div_ceil(BLOCK));
+    let mut whole: Vec<u8> = blocks(size).flatten().collect();
+    whole.truncate(size);
+    world.put_source("large", whole).await;
+    until_within(Duration::from_secs(300), "it is acknowledged", async || {
+        world.queue_depth(&world.queue_url).await == (0, 0)
+    })
+    .await;
+    let arrived = world.get_destination("large").await.expect("it arrived");
+    let mut body = arrived.body.into_async_read();
+    let mut left = size;
+    for expected in blocks(size) {
+        let length = left.min(BLOCK);
+        let mut read = vec![0; length];
+        body.read_exact(&mut read)
+            .await
+            .expect("as many bytes as were sent");
+        assert!(
+            read == expected[..length],
+            "{left} bytes before the end it differs"
+        );
+        left -= length;
+    }
+    assert_eq!(body.read(&mut [0]).await.expect("the end"), 0);
+    let parts = (size as u64).div_ceil(world.config().limits.part_bytes);
+    assert_eq!(service.metric("syncomatic_parts_total", None), parts);
+    service.stop().await.expect("drained");
+}
+
+const BLOCK: usize = 1 << 20;
+
+/// No two are alike.
+fn block(number: u64) -> Vec<u8> {
+    number.to_be_bytes().repeat(BLOCK / 8)
+}
+
+/// Some clients made how an upload travelled a part of the object.
+#[tokio::test(flavor = "multi_thread")]
+async fn aws_chunked_is_never_stored_and_gzip_is_never_undone() {
+    let world = World::new().await;
+    let mut config = world.config();
+    config.limits.multipart_threshold_bytes = 1_000;
+    let service = world.run(config);
+    let encodings = [
+        ("aws-chunked", None),
+        ("aws-chunked,gzip", Some("gzip")),
+        ("gzip", Some("gzip")),
     ];
-    for key in keys {
-        world.put_source(key, key).await;
+    for (stored, _) in encodings {
+        for size in [10, 2_000] {
+            let put = world.put(&format!("{stored}/{size}"), bytes(size));
+            put.content_encoding(stored).send().await.expect("stored");
+        }
     }
     world.until_queue_is_empty().await;
-    for key in keys {
-        assert_eq!(
-            world.destination_bytes(key).await.as_deref(),
-            Some(key.as_bytes()),
-            "{key}"
-        );
+    for (stored, expected) in encodings {
+        for size in [10, 2_000] {
+            let arrived = world
+                .get_destination(&format!("{stored}/{size}"))
+                .await
+                .expect("arrived");
+            assert_eq!(
+                arrived.content_encoding.as_deref(),
+                expected,
+                "{stored}, {size} bytes"
+            );
+            assert!(arrived.body.collect().await.expect("a body").to_vec() == bytes(size));
+        }
     }
     service.stop().await.expect("drained");
 }

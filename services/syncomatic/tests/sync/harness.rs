@@ -1,5 +1,6 @@
 //! Two clouds, the service between them, and questions to ask of either.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aws_clients::{Credentials, Endpoint};
@@ -69,7 +70,32 @@ async fn create_bucket(s3: &aws_sdk_s3::Client, bucket: &str, region: &str) {
 impl World {
     /// Both buckets, the queue, and the notification from one to the other.
     pub(crate) async fn new() -> Self {
-        let world = Self::without_queue().await;
+        Self::without_queue().await.notified().await
+    }
+
+    /// The same, with this seed of what fault rules choose.
+    pub(crate) async fn seeded(seed: u64) -> Self {
+        let cloud = |region| CloudSettings {
+            seed,
+            ..CloudSettings::in_memory(region)
+        };
+        Self::of(cloud("cn-north-1"), cloud("eu-west-1"))
+            .await
+            .notified()
+            .await
+    }
+
+    /// The same, with objects on the disk.
+    pub(crate) async fn in_folder(folder: &Path) -> Self {
+        let cloud = |region| CloudSettings::in_folder(region, folder.join(region));
+        Self::of(cloud("cn-north-1"), cloud("eu-west-1"))
+            .await
+            .notified()
+            .await
+    }
+
+    async fn notified(self) -> Self {
+        let world = self;
         world.create_queue().await;
         let queue = QueueConfiguration::builder()
             .queue_arn(world.china.account().arn("sqs", QUEUE))
@@ -94,12 +120,13 @@ impl World {
 
     /// Both buckets.
     pub(crate) async fn without_queue() -> Self {
-        let china = LocalCloud::start(CloudSettings::in_memory("cn-north-1"))
-            .await
-            .expect("a cloud");
-        let europe = LocalCloud::start(CloudSettings::in_memory("eu-west-1"))
-            .await
-            .expect("a cloud");
+        let cloud = CloudSettings::in_memory;
+        Self::of(cloud("cn-north-1"), cloud("eu-west-1")).await
+    }
+
+    async fn of(china: CloudSettings, europe: CloudSettings) -> Self {
+        let china = LocalCloud::start(china).await.expect("a cloud");
+        let europe = LocalCloud::start(europe).await.expect("a cloud");
         let source = aws_clients::load(&endpoint(&china)).await;
         let source = Source {
             s3: aws_clients::s3(&source),
@@ -373,14 +400,19 @@ impl Service {
 }
 
 /// Waits for a condition.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    until_within(PATIENCE, what, condition).await;
+}
+
+/// Waits so long for a condition.
+pub(crate) async fn until_within(patience: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let waited = tokio::time::timeout(PATIENCE, waiting).await;
-    assert!(waited.is_ok(), "not in {PATIENCE:?}: {what}");
+    let waited = tokio::time::timeout(patience, waiting).await;
+    assert!(waited.is_ok(), "not in {patience:?}: {what}");
 }
 
 /// Counts the calls of these operations from now on.

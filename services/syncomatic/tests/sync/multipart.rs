@@ -22,13 +22,25 @@ fn config(world: &World) -> Config {
     config
 }
 
-/// The same for a world in which a program was killed: what it held comes back soon, and what it left
-/// is swept soon.
+/// The same for a world in which a program was killed: what it held comes back soon.
 fn impatient(world: &World) -> Config {
     let mut config = config(world);
     config.limits.visibility_timeout = Duration::from_secs(2);
-    config.limits.sweep_interval = Duration::from_millis(200);
     config
+}
+
+/// Looks for abandoned uploads so often that one under way would seem abandoned: for when there is none.
+fn sweeping(world: &World) -> Config {
+    let mut config = impatient(world);
+    config.limits.sweep_interval = Duration::from_millis(100);
+    config
+}
+
+/// What a program that looks for abandoned uploads leaves is nothing.
+async fn nothing_is_left_behind(world: &World) {
+    let service = world.run(sweeping(world));
+    until("nothing is left behind", async || world.uploads().await == (0, 0)).await;
+    service.stop().await.expect("drained");
 }
 
 /// Waits until a call is held up by a rule, which is the moment to kill.
@@ -143,8 +155,8 @@ async fn killed_at_any_step_it_ends_with_an_equal_object_and_nothing_left_behind
             arrived == Some(bytes(LARGE)),
             "killed with {done}: it arrived differently"
         );
-        until("nothing is left behind", async || world.uploads().await == (0, 0)).await;
         service.stop().await.expect("drained");
+        nothing_is_left_behind(&world).await;
     }
 }
 
@@ -188,12 +200,14 @@ async fn parts_of_two_versions_never_meet() {
     world.put_source("a", second.clone()).await;
 
     let calls = Calls::count(&world.europe, &["s3:UploadPart"]);
-    let service = world.run(impatient(&world));
+    let mut one_by_one = impatient(&world);
+    one_by_one.limits.concurrency = 1;
+    let service = world.run(one_by_one);
     world.until_queue_is_empty().await;
     assert_eq!(calls.since(), [3], "none of the first version's parts is used");
     assert!(world.destination_bytes("a").await == Some(second));
-    until("nothing is left behind", async || world.uploads().await == (0, 0)).await;
     service.stop().await.expect("drained");
+    nothing_is_left_behind(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,9 +241,9 @@ async fn two_copiers_of_one_object_do_not_disturb_each_other() {
     let (one, two) = (world.run(impatient(&world)), world.run(impatient(&world)));
     world.until_queue_is_empty().await;
     assert!(world.destination_bytes("a").await == Some(bytes(LARGE)));
-    until("nothing is left behind", async || world.uploads().await == (0, 0)).await;
     one.stop().await.expect("drained");
     two.stop().await.expect("drained");
+    nothing_is_left_behind(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,7 +338,7 @@ async fn an_upload_that_nobody_goes_on_with_is_ended() {
     delete.send().await.expect("deleted");
     assert_eq!(world.uploads().await, (1, 1));
 
-    let service = world.run(impatient(&world));
+    let service = world.run(sweeping(&world));
     until("it is ended", async || world.uploads().await == (0, 0)).await;
     world.until_queue_is_empty().await;
     assert_eq!(service.metric("syncomatic_swept_uploads_total", None), 1);

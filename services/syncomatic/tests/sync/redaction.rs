@@ -17,7 +17,7 @@ use syncomatic::verify::{MARKER, OUTPUT};
 
 use crate::harness::{Calls, DESTINATION_BUCKET, SOURCE_BUCKET, World, message, record, until};
 
-const QUARANTINE: &str = "_quarantine/";
+pub(crate) const QUARANTINE: &str = "_quarantine/";
 /// What must not be in Europe.
 const SECRET: &str = "jane.doe";
 

@@ -6,6 +6,7 @@ use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::super::codec::BLOCK;
 use super::super::{HashKey, Options};
 use super::*;
 
@@ -29,7 +30,7 @@ struct Redacted {
 
 /// The object in chunks of these sizes, over and over.
 fn redact(redaction: &Redaction, object: &[u8], chunks: &[usize]) -> Result<Redacted, Fault> {
-    let mut transform = redaction.transform();
+    let mut transform = redaction.transform(Room::Full);
     let (mut output, mut quarantine, mut held_max) = (Vec::new(), Vec::new(), 0);
     let mut rest = object;
     for size in chunks.iter().cycle() {
@@ -175,6 +176,55 @@ fn an_object_that_cannot_be_decompressed_is_a_fault() {
             Err(Fault::Corrupt(_))
         ));
     }
+}
+
+/// Half of what is written again after a crash comes from other chunks than before it.
+#[test]
+fn blocks_are_cut_by_the_lines_alone() {
+    let redaction = redaction(1000);
+    let plain = lines(8_000);
+    let whole = redact(&redaction, &plain, &[plain.len()])
+        .expect("readable")
+        .output;
+    assert!(whole.len() > 3 * BLOCK, "this test is about several blocks");
+    let members = |object: &[u8]| {
+        object
+            .windows(4)
+            .filter(|four| *four == [0x1f, 0x8b, 8, 0])
+            .count()
+    };
+    for object in [gzip(&plain), zstd(&plain), plain.clone()] {
+        let [one, two] =
+            [300, object.len()].map(|chunk| redact(&redaction, &object, &[chunk]).expect("readable"));
+        assert!(one.output == two.output, "chunks of 300 bytes give other bytes");
+        if object.starts_with(&[0x1f, 0x8b]) {
+            assert_eq!(members(&one.output), whole.len().div_ceil(BLOCK));
+        }
+    }
+}
+
+#[test]
+fn a_window_for_which_there_is_no_room_is_told_from_damage() {
+    let redaction = redaction(1000);
+    let with_window = |log: u32| {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).expect("memory");
+        encoder.window_log(log).expect("a window");
+        encoder.write_all(&lines(10)).expect("memory");
+        encoder.finish().expect("memory")
+    };
+    let read = |object: &[u8], room| {
+        let mut transform = redaction.transform(room);
+        let mut rest = object;
+        while !rest.is_empty() {
+            let (taken, _) = transform.step(rest)?;
+            rest = &rest[taken..];
+        }
+        transform.finish().map(|tally| tally.lines())
+    };
+    assert_eq!(read(&with_window(21), Room::Usual), Ok(10));
+    assert_eq!(read(&with_window(23), Room::Usual), Err(Fault::LargeWindow));
+    assert_eq!(read(&with_window(23), Room::Full), Ok(10));
+    assert_eq!(read(&with_window(24), Room::Full), Err(Fault::LargeWindow));
 }
 
 #[test]
