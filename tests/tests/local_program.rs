@@ -1,5 +1,8 @@
 //! `local --sample` as a newcomer runs it: the journey is told, a restart on the same folder goes on,
-//! what is in the way is said in one line.
+//! what is in the way is said in one line. Its page: [`page`].
+
+#[path = "local_program/page.rs"]
+mod page;
 
 use std::fs::File;
 use std::io::Read;

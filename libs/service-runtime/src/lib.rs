@@ -7,7 +7,7 @@
 //! | [`shutdown`] | one request to drain, seen by every task, and the deadline that bounds it |
 //! | [`readiness`] | latches: the program is ready when each part has said so |
 //! | [`tasks`] | supervised tasks: a failure is named and ends the program in order |
-//! | [`admin`] | `/livez`, `/readyz`, `/metrics` |
+//! | [`admin`] | `/livez`, `/readyz`, `/metrics`, and what a program adds |
 //! | [`logs`] | JSON lines on a pipe, text on a terminal |
 //! | [`backoff`] | jittered, capped exponential delays |
 //! | [`concurrency`] | how many calls may be out, by how they end |
@@ -32,6 +32,7 @@ pub mod units;
 
 use std::time::Duration;
 
+pub use admin::AdminPort;
 pub use readiness::{Latch, Readiness};
 pub use shutdown::Shutdown;
 
@@ -47,6 +48,8 @@ pub struct Runtime {
     pub readiness: Readiness,
     /// What `/metrics` shows; one a service, so that several can share a process.
     pub registry: prometheus::Registry,
+    /// The admin port, for a program that serves more there.
+    pub admin: AdminPort,
 }
 
 impl Runtime {
@@ -65,6 +68,7 @@ impl Runtime {
             shutdown,
             readiness,
             registry,
+            admin: AdminPort::default(),
         }
     }
 }

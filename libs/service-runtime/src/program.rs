@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::settings::{self, InvalidSetting, LogTarget, RuntimeSettings, Settings};
 use crate::units::format_duration;
-use crate::{Runtime, admin, explain, healthcheck, logs};
+use crate::{AdminPort, Runtime, admin, explain, healthcheck, logs};
 
 /// The command line or the environment is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -128,11 +128,13 @@ where
         let because = format!("cannot bind {address} (--admin-listen): {error}; free it or choose another");
         Ended::new(EXIT_UNAVAILABLE, because)
     })?;
-    let runtime = Runtime::with_drain_deadline(S::NAME, settings.drain_deadline);
+    let mut runtime = Runtime::with_drain_deadline(S::NAME, settings.drain_deadline);
+    // Port 0 took any.
+    runtime.admin = AdminPort::at(listener.local_addr().unwrap_or(address));
     tracing::info!(
         program = S::NAME,
         version = env!("CARGO_PKG_VERSION"),
-        admin = listener.local_addr().ok().map(tracing::field::display),
+        admin = runtime.admin.address().map(tracing::field::display),
         "starting"
     );
     let failed = tokio::select! {

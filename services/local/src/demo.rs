@@ -42,7 +42,7 @@ pub struct DemoClient {
 }
 
 /// Every demo client, and where `events` finds their credentials.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DemoClients {
     /// With keyed hashes.
     pub credentials_file: PathBuf,

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! For developers: nothing here is installed anywhere. [`serve`] is the whole story: AWS, the demo
-//! credentials, the services, the sample, the journey told as it happens, the drain.
+//! credentials, the services, the page, the sample, the journey told as it happens, the drain.
 
 pub mod aws;
 pub mod command;
@@ -15,13 +15,17 @@ pub mod demo;
 mod console;
 mod host;
 mod journey;
+mod landed;
+mod page;
 mod resources;
 mod sample;
 mod services;
 mod settings;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use service_runtime::admin::AlreadyServed;
 use service_runtime::tasks::TaskFailure;
 use service_runtime::{Runtime, Shutdown};
 
@@ -29,6 +33,8 @@ use aws::{Aws, AwsError};
 use demo::{DemoClients, DemoError};
 use host::Host;
 use journey::Journey;
+use landed::Landed;
+use page::Page;
 pub use services::StartError;
 
 pub use settings::{Config, Settings};
@@ -51,6 +57,12 @@ pub enum Error {
     /// A service that did not get ready.
     #[error("not ready after {READY_DEADLINE:?}: {0}")]
     NotReady(String),
+    /// The page's metrics.
+    #[error("cannot show the page: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The page.
+    #[error(transparent)]
+    Page(#[from] AlreadyServed),
     /// A service that failed.
     #[error(transparent)]
     Service(#[from] TaskFailure),
@@ -64,9 +76,13 @@ pub async fn serve(config: Config, runtime: Runtime) -> Result<(), Error> {
     let mut host = Host::new(runtime.shutdown.clone());
     let addresses = services::start(&mut host, &config, &aws, &clients).await?;
     wait_until_ready(&host, &runtime).await?;
-    welcome(&config, &addresses, &aws, &clients, started.elapsed());
+    let landed = Landed::default();
+    let page = Page::new(&addresses, &aws, clients.clone(), landed.clone());
+    let admin = runtime.admin.address();
+    runtime.admin.serve_also(page.router(admin, &runtime.registry)?)?;
+    welcome(&config, &addresses, admin, &aws, &clients, started.elapsed());
 
-    let journey = Journey::start(&aws).await;
+    let journey = Journey::start(&aws, landed).await;
     let sample = async {
         if config.sample {
             // It has said how that went; the pipeline goes on, for a person to look.
@@ -81,7 +97,8 @@ pub async fn serve(config: Config, runtime: Runtime) -> Result<(), Error> {
         ended
     };
     let telling = journey.tell(drained.clone());
-    let (ended, (), ()) = tokio::join!(services, telling, sample);
+    let looking = page.look(drained.clone());
+    let (ended, (), (), ()) = tokio::join!(services, telling, looking, sample);
     aws.stop().await;
     console::say(
         "stopped",
@@ -100,13 +117,23 @@ async fn wait_until_ready(host: &Host, runtime: &Runtime) -> Result<(), Error> {
 }
 
 /// What a person needs to know to try it.
-fn welcome(config: &Config, at: &services::Addresses, aws: &Aws, clients: &DemoClients, took: Duration) {
+fn welcome(
+    config: &Config,
+    at: &services::Addresses,
+    admin: Option<SocketAddr>,
+    aws: &Aws,
+    clients: &DemoClients,
+    took: Duration,
+) {
     let (source, destination) = (&aws.source.cloud, &aws.destination.cloud);
     let folder = config.data_folder.display();
     console::say(
         "ready",
         &format!("in {:.1} s; ctrl-c drains and stops", took.as_secs_f64()),
     );
+    if let Some(admin) = admin {
+        console::say("page", &format!("http://{admin}/"));
+    }
     console::say("api", &format!("http://{}/v1/events", at.events));
     for (name, admin) in [
         ("events", at.events_admin),
