@@ -135,12 +135,10 @@ impl Sources {
 
 /// `GET /page/live?from=N`: how things are, and the points from number N on.
 async fn live(State(Page(page)): State<Page>, RawQuery(query): RawQuery) -> Response {
-    let from = parameter(query.as_deref(), "from").unwrap_or_default();
-    let Ok(from) = from
-        .parse::<u64>()
-        .or_else(|error| if from.is_empty() { Ok(0) } else { Err(error) })
-    else {
-        return problem(StatusCode::BAD_REQUEST, "from is not the number of a point");
+    let from = match parameter(query.as_deref(), "from").map(|from| from.parse()) {
+        None => 0,
+        Some(Ok(from)) => from,
+        Some(Err(_)) => return problem(StatusCode::BAD_REQUEST, "from is not the number of a point"),
     };
     let (services, counts, points) = page.sampler.known(from);
     json(
