@@ -196,3 +196,14 @@ async fn a_missing_stream_is_told_on_the_admin_port_until_it_is_there() {
     let ended = events.terminate().await;
     assert!(ended.status.success(), "{ended:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_comes_as_soon_as_a_program_says_anything_drains_it() {
+    let pipeline = Pipeline::start(PIPELINE).await;
+    for _ in 0..6 {
+        let events = pipeline.events_before_ready(&[]);
+        events.logged("starting", "admin").await;
+        let ended = events.terminate().await;
+        assert!(ended.status.success(), "{ended:#?}");
+    }
+}

@@ -2,13 +2,14 @@
 //! `config` as its first argument it only checks the settings and prints them, with `healthcheck` it asks
 //! the one that runs how it is.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::settings::{self, InvalidSetting, LogTarget, RuntimeSettings, Settings};
 use crate::units::format_duration;
@@ -123,6 +124,9 @@ where
     F: AsyncFnOnce(S::Config, Runtime) -> Result<(), E>,
     E: Error + 'static,
 {
+    // Before anything is announced: a signal that nobody listens for yet would end the program undrained.
+    let signals = Signals::listen()
+        .map_err(|error| Ended::new(EXIT_FAILURE, format!("cannot listen for signals: {error}")))?;
     let address = settings.admin_listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         let because = format!("cannot bind {address} (--admin-listen): {error}; free it or choose another");
@@ -137,34 +141,46 @@ where
         admin = runtime.admin.address().map(tracing::field::display),
         "starting"
     );
-    let failed = tokio::select! {
-        served = serve(config, runtime.clone()) => return served.map_err(|error| Ended::new(EXIT_FAILURE, format_chain(&error))),
-        error = admin::serve(listener, runtime.clone()) => format!("the admin port failed: {error:?}"),
-        error = drain_on_signals(runtime) => format!("cannot listen for signals: {error}"),
-    };
-    Err(Ended::new(EXIT_FAILURE, failed))
+    tokio::select! {
+        served = serve(config, runtime.clone()) => {
+            served.map_err(|error| Ended::new(EXIT_FAILURE, format_chain(&error)))
+        }
+        error = admin::serve(listener, runtime.clone()) => {
+            Err(Ended::new(EXIT_FAILURE, format!("the admin port failed: {error:?}")))
+        }
+        never = signals.drain(runtime) => match never {},
+    }
 }
 
-/// The first SIGTERM or SIGINT asks for a drain, the second ends the process. Returns only if the
-/// signals cannot be listened for.
-pub async fn drain_on_signals(runtime: Runtime) -> std::io::Error {
-    let (mut terminate, mut interrupt) =
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-            (Err(error), _) | (_, Err(error)) => return error,
-        };
-    loop {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        if runtime.shutdown.is_requested() {
-            tracing::warn!(signal = name, "second signal: exiting without draining");
-            std::process::exit(EXIT_SECOND_SIGNAL);
+/// SIGTERM and SIGINT, which are listened for as long as this is there.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The first one asks for a drain, the second ends the process.
+    async fn drain(mut self, runtime: Runtime) -> Infallible {
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+            };
+            if runtime.shutdown.is_requested() {
+                tracing::warn!(signal = name, "second signal: exiting without draining");
+                std::process::exit(EXIT_SECOND_SIGNAL);
+            }
+            let deadline = format_duration(runtime.shutdown.drain_deadline());
+            tracing::info!(signal = name, deadline, "draining");
+            runtime.shutdown.request();
         }
-        let deadline = format_duration(runtime.shutdown.drain_deadline());
-        tracing::info!(signal = name, deadline, "draining");
-        runtime.shutdown.request();
     }
 }
 

@@ -6,7 +6,9 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{Failure, chaos, cores::Cores, events, handler, syncomatic};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Failure, chaos, compare, cores::Cores, events, handler, scale, syncomatic};
 
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -43,6 +45,12 @@ enum Command {
     /// Runs the whole pipeline under load, kills, pauses, outages, resharding and clock jumps, and proves that
     /// nothing is lost and nothing doubled.
     Chaos(chaos::Plan),
+    /// Gives the same work to anything: another collector, another archiver, another copier.
+    #[command(subcommand)]
+    Compare(compare::Compare),
+    /// Measures what growing state costs while the work stays the same.
+    #[command(subcommand)]
+    Scale(scale::Scale),
     /// Sends load to any installation of `events`, each request at its time, and shows how long answers take.
     Load(load::Load),
     /// Serves the bare handler that `events` is compared with.
@@ -92,10 +100,23 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::SyncomaticFloor(plan) => run_async(syncomatic::floor(plan))?,
         Command::Chaos(plan) => {
             let own = std::env::current_exe().map_err(Failure::system("cannot find this program"))?;
-            run_async(chaos::run(&plan, &own))?.map(|_| ())
+            run_async(unless_ended(chaos::run(&plan, &own)))?.map(|_| ())
         }
+        Command::Compare(compare) => run_async(unless_ended(compare.run()))?,
+        Command::Scale(scale) => run_async(unless_ended(scale.run()))?,
         Command::Load(load) => run_async(load.run())?,
         Command::Handler { listen } => run_async(handler::serve(listen))?,
+    }
+}
+
+/// Gives up on SIGTERM and SIGINT, so that the programs that it started end too.
+async fn unless_ended<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let caught = |kind| signal(kind).map_err(Failure::system("signals cannot be received"));
+    let (mut terminate, mut interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+    tokio::select! {
+        done = Box::pin(work) => done,
+        _ = terminate.recv() => Err(Failure::NotMeasured("ended by a signal".to_owned())),
+        _ = interrupt.recv() => Err(Failure::NotMeasured("ended by a signal".to_owned())),
     }
 }
 

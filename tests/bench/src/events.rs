@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 
+pub(crate) use self::idle::raise_open_files;
 use self::{floor::Floors, world::World};
 use crate::{
     Failure,
@@ -93,7 +94,7 @@ struct Rounds {
 /// When something cannot be measured: there is no report with holes.
 pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
     // Programs inherit it, so it comes before any of them.
-    let open_files = idle::raise_open_files();
+    let open_files = raise_open_files();
     let mut facts = provenance();
     facts.push(("cores", cores.describe()));
     say("building the programs that are measured");

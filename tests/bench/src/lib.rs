@@ -5,6 +5,8 @@
 //! | `bench events` | the real `events` program beside its floors: parsing and validating alone, a bare handler |
 //! | `bench chaos` | nothing: it proves that no event is lost or doubled, whatever is done to the pipeline |
 //! | `bench syncomatic` | the real `syncomatic` program beside the calls of a copy made by the SDK alone |
+//! | `bench compare` | the same work given to anything: an HTTP endpoint, a command that drains a stream or copies a bucket |
+//! | `bench scale` | what more shards and more clients cost |
 //! | `bench load` | nothing of ours: any `events` installation, under as much load as is asked for |
 //!
 //! What is measured and what it is compared with run in one go, in turn, several rounds of both, so
@@ -20,10 +22,12 @@
 //! | [`report`] | figures of several rounds, targets, the table and its JSON |
 //! | [`chaos`] | faults of every kind, and the ledger of what became of each event |
 //! | [`syncomatic`] | the lines about `syncomatic` |
+//! | [`compare`], [`scale`] | what their commands measure |
 //! | [`events`] | the lines about `events`; other services get a module beside it |
 
 pub mod chaos;
 pub mod command;
+pub mod compare;
 pub mod cores;
 pub mod events;
 pub mod handler;
@@ -31,6 +35,7 @@ pub mod load;
 pub mod population;
 pub mod program;
 pub mod report;
+pub mod scale;
 pub mod syncomatic;
 
 /// Why a measurement has no result.

@@ -56,6 +56,23 @@ impl Target {
     /// # Errors
     /// When it is not such a URL, or the host is not known.
     pub async fn resolve(url: &str, key: &str, secret: &str) -> Result<Self, LoadError> {
+        let credentials = BASE64_STANDARD.encode(format!("{key}:{secret}"));
+        let mut authorization =
+            HeaderValue::from_str(&format!("Basic {credentials}")).map_err(|_| LoadError::Url)?;
+        authorization.set_sensitive(true);
+        let mut target = Self::plain(url, &[(header::AUTHORIZATION, authorization)]).await?;
+        if target.path == "/" {
+            "/v1/events".clone_into(&mut target.path);
+        }
+        Ok(target)
+    }
+
+    /// Resolves `http://HOST[:PORT]/PATH`. Every request has these headers; the content type is JSON unless
+    /// they say otherwise.
+    ///
+    /// # Errors
+    /// When it is not such a URL, or the host is not known.
+    pub async fn plain(url: &str, headers: &[(HeaderName, HeaderValue)]) -> Result<Self, LoadError> {
         let uri: Uri = url.parse().map_err(|_| LoadError::Url)?;
         let authority = uri.authority().ok_or(LoadError::Url)?;
         if uri.scheme_str() != Some("http") {
@@ -66,21 +83,12 @@ impl Target {
             .await
             .map_err(|error| LoadError::Connection(format!("cannot find {host}: {error}")))?;
         let address = found.next().ok_or(LoadError::Url)?;
-        let credentials = BASE64_STANDARD.encode(format!("{key}:{secret}"));
-        let mut authorization =
-            HeaderValue::from_str(&format!("Basic {credentials}")).map_err(|_| LoadError::Url)?;
-        authorization.set_sensitive(true);
+        let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(Self {
             address,
             authority: HeaderValue::from_str(authority.as_str()).map_err(|_| LoadError::Url)?,
-            path: match uri.path() {
-                "/" | "" => "/v1/events".to_owned(),
-                path => path.to_owned(),
-            },
-            headers: vec![
-                (header::AUTHORIZATION, authorization),
-                (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-            ],
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            headers: std::iter::once(&json).chain(headers).cloned().collect(),
         })
     }
 }
@@ -143,8 +151,9 @@ impl Connection {
             .header(header::HOST, &self.target.authority)
             .body(Full::new(body))
             .map_err(|_| LoadError::Url)?;
-        let target = self.target.headers.iter().chain(headers);
-        request.headers_mut().extend(target.cloned());
+        for (name, value) in self.target.headers.iter().chain(headers) {
+            request.headers_mut().insert(name, value.clone());
+        }
         self.sender.ready().await.map_err(broken)?;
         let (head, body) = self
             .sender

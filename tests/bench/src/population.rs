@@ -73,7 +73,7 @@ pub struct Event {
 }
 
 /// Devices that go on acting.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Population {
     mix: Mix,
     rng: StdRng,

@@ -115,19 +115,7 @@ impl Program {
     /// # Errors
     /// When it has ended, or the system does not say.
     pub fn usage(&self) -> Result<Usage, Failure> {
-        let id = self.child.id().ok_or_else(|| self.failed("has ended"))?;
-        let read = |file: &str| {
-            let path = format!("/proc/{id}/{file}");
-            std::fs::read_to_string(&path).map_err(Failure::system(format!("cannot read {path}")))
-        };
-        let (stat, status) = (read("stat")?, read("status")?);
-        let unknown = || self.failed("the system does not say what it uses");
-        let ticks = processor_ticks(&stat).ok_or_else(unknown)?;
-        Ok(Usage {
-            cpu: Duration::from_secs(1) * ticks / ticks_a_second(),
-            resident_bytes: status_bytes(&status, "VmRSS").ok_or_else(unknown)?,
-            peak_bytes: status_bytes(&status, "VmHWM").ok_or_else(unknown)?,
-        })
+        usage_of(self.child.id().ok_or_else(|| self.failed("has ended"))?)
     }
 
     /// Sends it a signal.
@@ -184,10 +172,38 @@ impl Program {
     }
 }
 
-fn ticks_a_second() -> u32 {
+/// What a process has used up to now.
+///
+/// # Errors
+/// When there is none, or the system does not say.
+pub fn usage_of(id: u32) -> Result<Usage, Failure> {
+    let read = |file: &str| {
+        let path = format!("/proc/{id}/{file}");
+        std::fs::read_to_string(&path).map_err(Failure::system(format!("cannot read {path}")))
+    };
+    let (stat, status) = (read("stat")?, read("status")?);
+    let unknown = || Failure::NotMeasured(format!("the system does not say what process {id} uses"));
+    let ticks = processor_ticks(&stat).ok_or_else(unknown)?;
+    Ok(Usage {
+        cpu: Duration::from_secs(1) * ticks / ticks_a_second(),
+        resident_bytes: status_bytes(&status, "VmRSS").ok_or_else(unknown)?,
+        peak_bytes: status_bytes(&status, "VmHWM").ok_or_else(unknown)?,
+    })
+}
+
+pub(crate) fn ticks_a_second() -> u32 {
     u32::try_from(rustix::param::clock_ticks_per_second())
         .unwrap_or(100)
         .max(1)
+}
+
+/// A field of a line of a program's log, where it is the line with this message.
+pub fn logged<T: std::str::FromStr>(line: &str, message: &str, field: &str) -> Option<T> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    if line["message"] != message {
+        return None;
+    }
+    line[field].as_str()?.parse().ok()
 }
 
 /// User and system time, fields 14 and 15 of `/proc/PID/stat` (proc(5)). The second field, the name, may
@@ -200,7 +216,7 @@ fn processor_ticks(stat: &str) -> Option<u32> {
 }
 
 /// A line of `/proc/PID/status` such as `VmRSS:      1234 kB`.
-fn status_bytes(status: &str, name: &str) -> Option<u64> {
+pub(crate) fn status_bytes(status: &str, name: &str) -> Option<u64> {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -235,9 +251,10 @@ pub async fn built(packages: &[&str]) -> Result<Vec<PathBuf>, Failure> {
         return Err(Failure::NotMeasured(problem));
     }
     if let Some(cargo) = std::env::var_os("CARGO") {
-        let packages = packages.iter().flat_map(|package| ["-p", package]);
+        // The whole workspace, as for this program: a single package would select other features of the
+        // libraries, and have all of them built once more.
         let mut build = Command::new(cargo);
-        build.args(["build", "--release", "--quiet"]).args(packages);
+        build.args(["build", "--release", "--quiet", "--workspace", "--bins"]);
         let status = build
             .status()
             .await
@@ -253,7 +270,7 @@ pub async fn built(packages: &[&str]) -> Result<Vec<PathBuf>, Failure> {
             Ok(path)
         } else {
             let problem = format!(
-                "{} is missing: cargo build --release -p {package}",
+                "{} is missing: cargo build --release --workspace --bins",
                 path.display()
             );
             Err(Failure::NotMeasured(problem))

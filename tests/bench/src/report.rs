@@ -1,6 +1,9 @@
 //! Figures of several rounds, what they should reach, and how they are shown.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::{self, Display, Formatter, Write as _},
+    path::Path,
+};
 
 use serde::Serialize;
 
@@ -14,6 +17,24 @@ pub enum Target {
     AtMost(f64),
     /// At least this.
     AtLeast(f64),
+}
+
+impl Display for Target {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(limit) => write!(f, "≤ {}", number(*limit)),
+            Self::AtLeast(limit) => write!(f, "≥ {}", number(*limit)),
+        }
+    }
+}
+
+impl Display for Verdict {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reached => "reached",
+            Self::Missed => "missed",
+        })
+    }
 }
 
 /// Whether it does.
@@ -116,7 +137,7 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::new();
-        let mut put = |line: std::fmt::Arguments<'_>| {
+        let mut put = |line: fmt::Arguments<'_>| {
             text.write_fmt(line).expect("a text takes every line");
             text.push('\n');
         };
@@ -131,14 +152,10 @@ impl Report {
         for line in &self.lines {
             let (smallest, largest) = line.spread;
             let spread = format!("{} … {}", number(smallest), number(largest));
-            let target = line.target.map_or_else(String::new, |target| match target {
-                Target::AtMost(limit) => format!("≤ {}", number(limit)),
-                Target::AtLeast(limit) => format!("≥ {}", number(limit)),
-            });
-            let verdict = line.verdict.map_or("", |verdict| match verdict {
-                Verdict::Reached => "reached",
-                Verdict::Missed => "missed",
-            });
+            let target = line.target.map_or_else(String::new, |target| target.to_string());
+            let verdict = line
+                .verdict
+                .map_or_else(String::new, |verdict| verdict.to_string());
             let text = format!(
                 "{:<58} {:>10} {spread:>21}  {:<14} {target:>9} {verdict}",
                 line.what,
@@ -153,6 +170,35 @@ impl Report {
         text
     }
 
+    /// The same for a page: a table of Markdown.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.facts {
+            text.push_str(&format!("{name}: {value}  \n"));
+        }
+        text.push_str(&format!(
+            "\n| {} | median | spread | unit | target |\n|---|---|---|---|---|\n",
+            self.title
+        ));
+        for line in &self.lines {
+            let (smallest, largest) = line.spread;
+            let target = match (line.target, line.verdict) {
+                (Some(target), Some(verdict)) => format!("{target} {verdict}"),
+                _ => String::new(),
+            };
+            let (median, smallest, largest) = (number(line.median), number(smallest), number(largest));
+            let (what, unit) = (line.what, line.unit);
+            text.push_str(&format!(
+                "| {what} | {median} | {smallest} … {largest} | {unit} | {target} |\n"
+            ));
+        }
+        for note in &self.notes {
+            text.push_str(&format!("\n{note}\n"));
+        }
+        text
+    }
+
     /// Shows the table on standard output, and writes the JSON if a file is named.
     ///
     /// # Errors
@@ -160,6 +206,85 @@ impl Report {
     #[expect(clippy::print_stdout, reason = "its output is for people")]
     pub fn show(&self, json: Option<&Path>) -> Result<(), Failure> {
         println!("{}", self.table());
+        let Some(path) = json else { return Ok(()) };
+        let text = serde_json::to_vec_pretty(self).expect("our own types are JSON");
+        std::fs::write(path, text).map_err(Failure::system(format!("cannot write {}", path.display())))
+    }
+}
+
+/// Figures that belong together, row by row.
+#[derive(Clone, Debug, Serialize)]
+pub struct Table {
+    /// What was measured.
+    pub title: String,
+    /// The day, the machine and how it was measured.
+    pub facts: Vec<(&'static str, String)>,
+    /// The names of the columns, with their units.
+    pub columns: Vec<&'static str>,
+    /// A figure for each column.
+    pub rows: Vec<Vec<f64>>,
+}
+
+impl Table {
+    /// A table without rows.
+    #[must_use]
+    pub fn new(title: String, columns: &[&'static str]) -> Self {
+        Self {
+            title,
+            facts: Vec::new(),
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// The table in Markdown, which a person can read as it is.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut text = format!("{}\n\n", self.title);
+        for (name, value) in &self.facts {
+            text.push_str(&format!("{name}: {value}  \n"));
+        }
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| row.iter().map(|value| number(*value)).collect());
+        let rows: Vec<Vec<String>> = rows.collect();
+        let width = |column: usize| {
+            let cells = rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count());
+            cells
+                .chain([self.columns[column].chars().count()])
+                .max()
+                .unwrap_or_default()
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let mut put = |cells: &mut dyn Iterator<Item = &str>| {
+            for (cell, width) in cells.zip(&widths) {
+                text.push_str(&format!("| {cell:>width$} "));
+            }
+            text.push_str("|\n");
+        };
+        put(&mut self.columns.iter().copied());
+        let rules: Vec<String> = widths
+            .iter()
+            .map(|width| format!("{}:", "-".repeat(width - 1)))
+            .collect();
+        put(&mut rules.iter().map(String::as_str));
+        for row in &rows {
+            put(&mut row.iter().map(String::as_str));
+        }
+        text
+    }
+
+    /// Shows the table on standard output, and writes the JSON if a file is named.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    #[expect(clippy::print_stdout, reason = "its output is for people")]
+    pub fn show(&self, json: Option<&Path>) -> Result<(), Failure> {
+        println!("{}", self.markdown());
         let Some(path) = json else { return Ok(()) };
         let text = serde_json::to_vec_pretty(self).expect("our own types are JSON");
         std::fs::write(path, text).map_err(Failure::system(format!("cannot write {}", path.display())))

@@ -8,7 +8,7 @@ use std::{
 
 use rand::rngs::StdRng;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -21,7 +21,11 @@ use super::{
     timeline::Timeline,
     world::{Kind, World},
 };
-use crate::{Failure, load::lock, program::Program};
+use crate::{
+    Failure,
+    load::lock,
+    program::{Program, logged},
+};
 
 /// How often it is looked whether it still runs.
 const LOOK: Duration = Duration::from_millis(100);
@@ -134,8 +138,12 @@ impl Slot {
 
     /// Ends it well.
     pub(super) async fn drain(&mut self, world: &World) -> Result<(), Failure> {
-        if let Some(program) = self.running.take() {
+        if let Some(mut program) = self.running.take() {
             let log = program.log().to_owned();
+            // Before that it has not asked for signals yet, and the kernel ends it.
+            program
+                .logged(|line| logged::<String>(line, "starting", "admin"))
+                .await?;
             program.end().await?;
             self.ended(End::Drained, world, &log);
         }
@@ -213,13 +221,4 @@ impl Slot {
             name,
         ))
     }
-}
-
-/// A field of the log line with this message.
-fn logged<T: std::str::FromStr>(line: &str, message: &str, field: &str) -> Option<T> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    if line["message"] != message {
-        return None;
-    }
-    line[field].as_str()?.parse().ok()
 }

@@ -10,7 +10,7 @@ const SPARE: u64 = 256;
 
 /// Raises the number of files that this process and those it will start may have open, as far as the
 /// system allows, and gives how many that are.
-pub(super) fn raise_open_files() -> u64 {
+pub(crate) fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let Some(maximum) = limit.maximum else {
         return u64::MAX;

@@ -12,7 +12,7 @@ use super::words;
 /// Events of a session: the time from picking a device up to putting it down.
 const SESSION: std::ops::Range<u8> = 4..24;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Device {
     id: String,
     user: Uuid,

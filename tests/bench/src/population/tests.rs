@@ -4,7 +4,7 @@ use event_model::{Catalogue, Envelope, EventId, RawEvent};
 
 use super::*;
 
-const EVENTS: usize = 20_000;
+const EVENTS: usize = 6_000;
 
 fn events(mix: Mix) -> Vec<Event> {
     let mut population = Population::new(Mix {

@@ -66,3 +66,31 @@ fn the_table_has_a_line_for_each_figure_with_its_verdict() {
     assert!(floor.ends_with("µs/event"), "{floor}");
     assert!(table.ends_with("A note.\n"));
 }
+
+#[test]
+fn tables_are_markdown_that_a_page_can_take() {
+    let report = Report {
+        title: "events".to_owned(),
+        facts: vec![("date", "today".to_owned())],
+        lines: vec![Line::new("cost", "µs", vec![2.0, 4.0]).with_target(Target::AtMost(2.5))],
+        notes: Vec::new(),
+    };
+    let markdown = report.markdown();
+    assert!(
+        markdown.contains("| cost | 3.00 | 2.00 … 4.00 | µs | ≤ 2.50 missed |"),
+        "{markdown}"
+    );
+    let mut table = Table::new("hoard".to_owned(), &["shards", "CPU ms/s"]);
+    table.rows = vec![vec![1.0, 2.5], vec![200.0, 1_234.0]];
+    let markdown = table.markdown();
+    let rows: Vec<&str> = markdown.lines().skip(2).collect();
+    assert_eq!(
+        rows,
+        [
+            "| shards | CPU ms/s |",
+            "| -----: | -------: |",
+            "|   1.00 |     2.50 |",
+            "|    200 |    1,234 |"
+        ]
+    );
+}
