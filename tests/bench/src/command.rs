@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Failure, chaos, compare, cores::Cores, events, handler, scale, syncomatic};
+use crate::{Failure, chaos, compare, cores::Cores, events, handler, hoard, scale, syncomatic};
 
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -51,6 +51,17 @@ enum Command {
     /// Measures what growing state costs while the work stays the same.
     #[command(subcommand)]
     Scale(scale::Scale),
+    /// Measures `hoard` beside its floors, and says which targets are reached.
+    Hoard {
+        #[command(flatten)]
+        plan: hoard::Plan,
+        /// Also writes the report to this file, as JSON.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Reads a stream and drops it: the floor of `hoard`.
+    #[command(hide = true)]
+    ReadStream(hoard::ReadStream),
     /// Sends load to any installation of `events`, each request at its time, and shows how long answers take.
     Load(load::Load),
     /// Serves the bare handler that `events` is compared with.
@@ -104,6 +115,12 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         }
         Command::Compare(compare) => run_async(unless_ended(compare.run()))?,
         Command::Scale(scale) => run_async(unless_ended(scale.run()))?,
+        Command::Hoard { plan, json } => {
+            let cores = Cores::part();
+            let report = run_async(hoard::measure(&plan, &cores))??;
+            report.show(json.as_deref())
+        }
+        Command::ReadStream(asked) => run_async(hoard::read_stream(asked))?,
         Command::Load(load) => run_async(load.run())?,
         Command::Handler { listen } => run_async(handler::serve(listen))?,
     }

@@ -7,6 +7,7 @@
 //! | `bench syncomatic` | the real `syncomatic` program beside the calls of a copy made by the SDK alone |
 //! | `bench compare` | the same work given to anything: an HTTP endpoint, a command that drains a stream or copies a bucket |
 //! | `bench scale` | what more shards and more clients cost |
+//! | `bench hoard` | the real `hoard` program beside its floors: reading the stream, compression; memory; freshness |
 //! | `bench load` | nothing of ours: any `events` installation, under as much load as is asked for |
 //!
 //! What is measured and what it is compared with run in one go, in turn, several rounds of both, so
@@ -31,6 +32,7 @@ pub mod compare;
 pub mod cores;
 pub mod events;
 pub mod handler;
+pub mod hoard;
 pub mod load;
 pub mod population;
 pub mod program;

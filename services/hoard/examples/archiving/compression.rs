@@ -9,17 +9,6 @@ use crate::{Failure, MB, corpus};
 
 const LINES: u64 = 200_000;
 
-/// CPU of compressing the first `lines` events and nothing else: the lines are ready.
-pub(crate) fn cpu(compression: Compression, lines: u64) -> Result<Duration, Failure> {
-    let lines: Vec<String> = (0..lines).map(corpus::event).collect();
-    let blocks: Vec<Vec<u8>> = blocks(&lines, hoard::encode::BLOCK_BYTES);
-    let started = cpu_of_this_thread()?;
-    for block in &blocks {
-        std::hint::black_box(compress(compression, block)?);
-    }
-    Ok(cpu_of_this_thread()? - started)
-}
-
 fn blocks(lines: &[String], bytes: usize) -> Vec<Vec<u8>> {
     let mut blocks = vec![Vec::new()];
     for line in lines {

@@ -1,9 +1,8 @@
-//! What is measured: hoard, and the least that anyone must do to read a stream.
+//! An instance of hoard that archives a stream as fast as it can.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_kinesis::types::ShardIteratorType;
 use hoard::Config;
 use hoard::cut::Limits;
 use hoard::encode::Compression;
@@ -17,55 +16,17 @@ use prometheus::TextEncoder;
 use service_runtime::Runtime;
 
 use crate::Failure;
-use crate::cloud::{BUCKET, Place, STREAM};
-use crate::usage::Usage;
+use crate::cloud::{BUCKET, Cloud, STREAM};
 
 /// The default.
-pub(crate) const BUDGET: u64 = 256 << 20;
-/// As many records as hoard asks for at this size of theirs.
-const LIMIT: i32 = 4_600;
-
-/// Reads every shard to its end with the SDK and drops what comes.
-pub(crate) async fn read(place: &Place) -> Result<(), Failure> {
-    let (kinesis, _) = place.clients().await;
-    let shards = kinesis.list_shards().stream_name(STREAM).send().await?;
-    let mut records = 0;
-    for shard in shards.shards() {
-        let iterator = kinesis
-            .get_shard_iterator()
-            .stream_name(STREAM)
-            .shard_id(shard.shard_id());
-        let iterator = iterator
-            .shard_iterator_type(ShardIteratorType::TrimHorizon)
-            .send()
-            .await?;
-        let mut next = iterator.shard_iterator;
-        while let Some(iterator) = next {
-            let answer = kinesis
-                .get_records()
-                .shard_iterator(iterator)
-                .limit(LIMIT)
-                .send()
-                .await?;
-            records += answer.records.len() as u64;
-            let is_behind = answer.millis_behind_latest != Some(0);
-            next = answer.next_shard_iterator.filter(|_| is_behind);
-        }
-    }
-    if records != place.records {
-        return Err(format!("{records} of {} records were read", place.records).into());
-    }
-    Usage::so_far()?.print();
-    Ok(())
-}
+const BUDGET: u64 = 256 << 20;
 
 /// Archives the whole stream.
-pub(crate) async fn archive(place: &Place, compression: Compression) -> Result<(), Failure> {
-    let clients = place.all_clients().await;
+pub(crate) async fn archive(cloud: &Cloud, compression: Compression) -> Result<(), Failure> {
     let runtime = Runtime::with_drain_deadline("hoard", Duration::from_secs(600));
-    let running = hoard::run(config(compression), clients, runtime.clone());
+    let running = hoard::run(config(compression), cloud.clients.clone(), runtime.clone());
     let until_read = async {
-        while metric(&runtime, "hoard_records_read_total ")? < place.records as f64 {
+        while metric(&runtime, "hoard_records_read_total ")? < cloud.records as f64 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         runtime.shutdown.request();
@@ -75,10 +36,9 @@ pub(crate) async fn archive(place: &Place, compression: Compression) -> Result<(
     ended?;
     read?;
     let committed = metric(&runtime, "hoard_records_committed_total ")?;
-    if committed < place.records as f64 {
-        return Err(format!("{committed} of {} records were committed", place.records).into());
+    if committed < cloud.records as f64 {
+        return Err(format!("{committed} of {} records were committed", cloud.records).into());
     }
-    Usage::so_far()?.print();
     Ok(())
 }
 
