@@ -316,11 +316,11 @@ class PageTest(Browser):
         expect(page.locator("#syncomatic .state")).to_have_text("no answer: it does not answer")
         self.assert_legible(page)
         self.picture(page, "in-trouble")
-        page.unroute("**/page/live*")
+        page.unroute_all(behavior="wait")
         page.route("**/page/live*", lambda route: route.fulfill(status=503, json={"error": "too many requests at once"}))
         expect(page.get_by_role("alert")).to_contain_text("too many requests at once")
         expect(page.locator("#link")).to_have_text("In trouble")
-        page.unroute("**/page/live*")
+        page.unroute_all(behavior="wait")
         expect(page.locator("#link")).to_have_text("Live")
         expect(page.get_by_role("alert")).to_be_hidden()
 
