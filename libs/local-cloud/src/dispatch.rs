@@ -66,7 +66,10 @@ pub(crate) async fn answer(
         S3::NAME if scope.region != services.account.region => {
             Ok(crate::s3::wrong_region(&services.account, &scope.region))
         }
-        S3::NAME => s3_call(services, Request::from_parts(parts, body)).await,
+        S3::NAME => {
+            let answered = s3_call(services, Request::from_parts(parts, body)).await;
+            answered.map(|response| dated(services, response))
+        }
         other => {
             tracing::warn!(service = other, "a service that is not emulated was called");
             let message = format!("the service {other} is not emulated by local-cloud");

@@ -153,13 +153,18 @@ where
 }
 
 /// SIGTERM and SIGINT, which are listened for as long as this is there.
-struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -167,7 +172,7 @@ impl Signals {
     }
 
     /// The first one asks for a drain, the second ends the process.
-    async fn drain(mut self, runtime: Runtime) -> Infallible {
+    pub async fn drain(mut self, runtime: Runtime) -> Infallible {
         loop {
             let name = tokio::select! {
                 _ = self.terminate.recv() => "SIGTERM",

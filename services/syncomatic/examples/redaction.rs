@@ -224,6 +224,7 @@ async fn copy(action: &str, object: &[u8]) -> (Duration, Duration) {
         storage: syncomatic::attributes::Storage::default(),
         journal_prefix: "_syncomatic/uploads/".to_owned(),
         limits: Limits::default(),
+        reconcile: syncomatic::ReconcileLimits::default(),
     };
     let runtime = Runtime::new("syncomatic");
     let (begun, cpu) = (Instant::now(), cpu());

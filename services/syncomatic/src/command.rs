@@ -1,10 +1,12 @@
-//! What the program does beside the service: `syncomatic ledger …` looks at what was recorded.
+//! What the program does beside the service: `syncomatic ledger …` looks at what was recorded,
+//! `syncomatic reconcile` compares both buckets.
 //!
 //! A command reads its own arguments, does its work and ends. Results go to standard output, what
 //! went wrong to standard error. The exit code is 0, 1 where the command could not do what was asked or
 //! found what it looked for, and 64 where the arguments are wrong.
 
 mod ledger;
+mod reconcile;
 
 use std::ffi::OsString;
 use std::io;
@@ -51,8 +53,10 @@ enum Error {
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let arguments: Vec<_> = arguments.into_iter().collect();
-    if arguments.get(1)? != "ledger" {
-        return None;
+    match arguments.get(1)?.to_str()? {
+        "ledger" => {}
+        "reconcile" => return Some(reconcile::run(arguments.into_iter().skip(2))),
+        _ => return None,
     }
     let line = match Line::try_parse_from(arguments) {
         Ok(line) => line,

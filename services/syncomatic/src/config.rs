@@ -16,10 +16,13 @@ use crate::copy::{FULL_ROOM_BYTES, RedactedRoutes};
 use crate::policy::{InvalidRoute, Partition, Route, Routes, UnknownRegion};
 
 use self::ledger::LedgerSettings;
+pub use self::reconcile::ReconcileLimits;
+use self::reconcile::ReconcileSettings;
 use self::redaction::RedactionSettings;
 use self::transfers::TransferSettings;
 
 mod ledger;
+mod reconcile;
 mod redaction;
 mod transfers;
 
@@ -49,6 +52,8 @@ pub struct Settings {
     ledger: LedgerSettings,
     #[command(flatten)]
     transfers: TransferSettings,
+    #[command(flatten)]
+    reconcile: ReconcileSettings,
     #[command(flatten)]
     runtime: RuntimeSettings,
 }
@@ -160,6 +165,8 @@ pub struct Config {
     pub journal_prefix: String,
     /// Bounds of the work in hand.
     pub limits: Limits,
+    /// How both buckets are compared.
+    pub reconcile: ReconcileLimits,
 }
 
 /// One side: a bucket, and how to reach it.
@@ -290,6 +297,7 @@ impl settings::Settings for Settings {
             redaction,
             ledger,
             transfers,
+            reconcile,
             runtime: _,
         } = self;
         let routes = route_texts(&source, &destination, &work);
@@ -316,6 +324,7 @@ impl settings::Settings for Settings {
             let problem = "must be at least 24MiB where a route redacts";
             return Err(InvalidSetting::new("--memory-bytes", problem));
         }
+        let reconcile = reconcile.limits(redacted.is_some().then_some(FULL_ROOM_BYTES))?;
         Ok(Config {
             source,
             destination,
@@ -327,6 +336,7 @@ impl settings::Settings for Settings {
             storage: transfers.storage(),
             journal_prefix: transfers.journal_prefix()?,
             limits,
+            reconcile,
         })
     }
 }

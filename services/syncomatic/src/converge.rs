@@ -13,7 +13,7 @@
 
 use crate::copy::{Copier, Plan, RedactedCopy, RedactedRoutes, Written};
 use crate::failure::{At, CopyFailure};
-use crate::object::{SourceObject, head_destination, head_source, require_bucket};
+use crate::object::{DestinationObject, SourceObject, head_destination, head_source, require_bucket};
 use crate::verify::{Proof, compare, compare_redacted, redacted_marker};
 
 /// How an object ended that did not fail.
@@ -66,9 +66,7 @@ pub(crate) async fn converge(
 ) -> Result<Converged, CopyFailure> {
     let mut stored: Option<Stored> = None;
     for _ in 0..ROUNDS_MAX {
-        let looks = observe(copier, source_key, destination_key);
-        let looked = tokio::time::timeout(copier.limits.progress_deadline, looks).await;
-        let (destination, source) = looked.unwrap_or(Err(CopyFailure::Stalled))?;
+        let (destination, source) = observe(copier, source_key, destination_key).await?;
         let Some(source) = source else {
             return Ok(Converged {
                 outcome: Outcome::Vanished,
@@ -127,18 +125,26 @@ pub(crate) async fn converge(
     Err(CopyFailure::StillChanging(ROUNDS_MAX))
 }
 
-type Looks = (Option<crate::object::DestinationObject>, Option<SourceObject>);
+pub(crate) type Looks = (Option<DestinationObject>, Option<SourceObject>);
 
 /// One look at each side, the destination first: see the module's description.
-async fn observe(copier: &Copier, source_key: &str, destination_key: &str) -> Result<Looks, CopyFailure> {
-    let Copier {
-        source, destination, ..
-    } = copier;
-    let copied = head_destination(&destination.client(), &destination.bucket, destination_key).await?;
-    let client = source.client();
-    let original = head_source(&client, &source.bucket, source_key).await?;
-    if original.is_none() {
-        require_bucket(At::Source, &client, &source.bucket).await?;
-    }
-    Ok((copied, original))
+pub(crate) async fn observe(
+    copier: &Copier,
+    source_key: &str,
+    destination_key: &str,
+) -> Result<Looks, CopyFailure> {
+    let looks = async {
+        let Copier {
+            source, destination, ..
+        } = copier;
+        let copied = head_destination(&destination.client(), &destination.bucket, destination_key).await?;
+        let client = source.client();
+        let original = head_source(&client, &source.bucket, source_key).await?;
+        if original.is_none() {
+            require_bucket(At::Source, &client, &source.bucket).await?;
+        }
+        Ok((copied, original))
+    };
+    let looked = tokio::time::timeout(copier.limits.progress_deadline, looks).await;
+    looked.unwrap_or(Err(CopyFailure::Stalled))
 }

@@ -34,8 +34,19 @@ mod redacted;
 pub use redacted::RedactedRoutes;
 pub(crate) use redacted::{FULL_ROOM_BYTES, RedactedCopy};
 
+/// For whom objects are copied; each lane has memory, windows, bandwidth and retries of its own, so that
+/// neither holds up the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// What notifications announce.
+    Queue,
+    /// What a reconcile found not to be in place.
+    Reconcile,
+}
+
 /// Copies between two buckets within one budget of memory.
 pub(crate) struct Copier {
+    pub(crate) lane: Lane,
     pub(crate) source: Endpoint,
     pub(crate) destination: Endpoint,
     pub(crate) storage: Storage,
@@ -115,9 +126,11 @@ impl Copier {
         }
         source.ended(&outcome);
         destination.ended(&outcome);
-        self.metrics
-            .transfers
-            .allowed(self.source.allowed(), self.destination.allowed());
+        if self.lane == Lane::Queue {
+            self.metrics
+                .transfers
+                .allowed(self.source.allowed(), self.destination.allowed());
+        }
         outcome
     }
 

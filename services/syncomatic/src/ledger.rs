@@ -111,6 +111,7 @@ impl Counts {
 }
 
 /// The way to the ledger. Dropping the last of it closes the chain.
+#[derive(Clone)]
 pub(crate) struct Ledger {
     side: LedgerSide,
     policy: String,

@@ -17,6 +17,7 @@
 //! | [`verify`] | decides what counts as proof |
 //! | [`ledger`] | records the decision, in a chain of lines |
 //! | `acknowledge` | deletes the message, leaves it, or sends it to the dead letter queue |
+//! | `reconcile` | beside all that: holds both buckets against each other, and copies what is not in place |
 //!
 //! Three rules carry the guarantees. A notification is only a hint: what is copied is decided by what
 //! both sides store at that moment. A destination object is only written over the one that was
@@ -41,6 +42,7 @@ mod budget;
 mod circuit;
 mod converge;
 mod copy;
+mod decide;
 mod depth;
 mod endpoint;
 mod failure;
@@ -50,6 +52,7 @@ mod multipart;
 mod object;
 mod poll;
 mod queue;
+mod reconcile;
 mod retries;
 mod service;
 mod sides;
@@ -59,7 +62,7 @@ mod sync;
 mod upload;
 mod uploads;
 
-pub use config::{Config, Settings};
+pub use config::{Config, ReconcileLimits, Settings};
 pub use copy::RedactedRoutes;
 pub use service::{Error, run, serve};
 pub use sides::{Destination, Source};

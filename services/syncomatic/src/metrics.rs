@@ -1,5 +1,6 @@
 //! Every metric of the service. Labels are bounded: outcomes and causes, never keys or buckets.
 
+mod reconcile;
 mod transfers;
 
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+pub(crate) use self::reconcile::Reconciles;
 pub(crate) use self::transfers::Transfers;
 use crate::policy::Denial;
 use crate::redact::{Pattern, Reason, Tally};
@@ -94,6 +96,7 @@ pub(crate) struct Metrics {
     in_flight_messages_max: IntGauge,
     in_hand: Arc<InHand>,
     pub(crate) transfers: Transfers,
+    pub(crate) reconciles: Reconciles,
 }
 
 impl Metrics {
@@ -229,6 +232,7 @@ impl Metrics {
             )?,
             in_hand,
             transfers: Transfers::register(registry)?,
+            reconciles: Reconciles::register(registry)?,
         };
         metrics.show_closed_sets();
         Ok(metrics)
@@ -353,9 +357,10 @@ impl Metrics {
         self.in_flight_bytes.add(change);
     }
 
+    /// Each lane of copies adds its own.
     pub(crate) fn in_flight_bytes_max(&self, bytes: u64) {
         self.in_flight_bytes_max
-            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            .add(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn in_flight_messages_max(&self, messages: usize) {

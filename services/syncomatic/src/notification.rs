@@ -149,7 +149,7 @@ fn event_bridge(event: &Value) -> Result<Record, Malformed> {
 
 /// `application/x-www-form-urlencoded`: plus is a space, then percent escapes. Strict: a key that is
 /// guessed wrong would be looked up, not found, and taken for deleted.
-fn decode_form(encoded: &str) -> Option<String> {
+pub(crate) fn decode_form(encoded: &str) -> Option<String> {
     let escapes_are_whole = encoded.split('%').skip(1).all(|after| {
         matches!(after.as_bytes(), [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
     });

@@ -102,7 +102,7 @@ pub enum Action {
 
 impl Action {
     /// How and where to objects are copied, if they are.
-    fn copies(&self) -> Option<(Treatment, &str)> {
+    pub(crate) fn copies(&self) -> Option<(Treatment, &str)> {
         match self {
             Self::Verbatim { destination_prefix } => Some((Treatment::Verbatim, destination_prefix)),
             Self::Redacted { destination_prefix } => Some((Treatment::Redacted, destination_prefix)),
@@ -330,6 +330,14 @@ impl Routes {
         let Self { from, to, .. } = self;
         let text = format!("1\n{from} {to}\n{}\n{redaction}", routes.join("\n"));
         hex(&Sha256::digest(text)[..8])
+    }
+
+    /// The routes that copy, by source prefix.
+    pub(crate) fn copying(&self) -> Vec<&Route> {
+        let copies = |route: &&Route| route.action.copies().is_some();
+        let mut copying: Vec<&Route> = self.routes.iter().filter(copies).collect();
+        copying.sort_by(|one, two| one.source_prefix.cmp(&two.source_prefix));
+        copying
     }
 
     /// The route that decides about a key, and the rest of the key behind its source prefix.

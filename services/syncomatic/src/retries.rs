@@ -7,6 +7,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use service_runtime::Shutdown;
+use service_runtime::backoff::Backoff;
+
+use crate::copy::Copier;
+use crate::failure::{CopyFailure, Remedy};
+
 /// What each first try pays in: one retry for five of them.
 const SHARE: f64 = 0.2;
 /// The most that is put by, and what there is at the start.
@@ -39,6 +45,42 @@ impl RetryBudget {
             *tokens -= 1.0;
         }
         enough
+    }
+}
+
+/// Tries until it is done, will not be done by trying, or the tries are used up; a drain ends the pauses,
+/// not a try that is under way. `label` stands for the work in log lines.
+pub(crate) async fn with_retries<T, F>(
+    copier: &Copier,
+    shutdown: &Shutdown,
+    label: &str,
+    attempt: impl Fn() -> F,
+) -> Result<T, CopyFailure>
+where
+    F: Future<Output = Result<T, CopyFailure>>,
+{
+    let limits = &copier.limits;
+    let mut backoff = Backoff::new(limits.backoff_base, limits.backoff_cap);
+    copier.retries.first_try();
+    loop {
+        let failure = match Box::pin(attempt()).await {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        if failure.is_mismatch() {
+            copier.metrics.checksum_mismatch();
+        }
+        let pause = backoff.next_delay();
+        let again = failure.remedy() == Remedy::Retry && backoff.tries() < limits.tries;
+        if !again || shutdown.is_requested() || !copier.retries.retry() {
+            return Err(failure);
+        }
+        copier.metrics.retried(failure.cause());
+        tracing::info!(object = label, error = %failure, "trying again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.requested() => return Err(failure),
+        }
     }
 }
 

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use service_runtime::Runtime;
 use service_runtime::tasks::{TaskFailure, Tasks};
+use service_runtime::{Latch, Runtime};
 
 use crate::bandwidth::Bandwidth;
 use crate::budget::Budget;
 use crate::circuit::Circuit;
 use crate::config::Config;
-use crate::copy::Copier;
+use crate::copy::{Copier, Lane};
 use crate::depth;
 use crate::endpoint::Endpoint;
 use crate::failure::At;
-use crate::ledger::{Incomplete, Ledger, Writer};
+use crate::ledger::{Incomplete, Ledger, Place, Writer};
 use crate::metrics::Metrics;
 use crate::poll::Poll;
+use crate::reconcile::{Mode, Reconcile, Schedule};
 use crate::retries::RetryBudget;
 use crate::sides::{Destination, Sides, Source, WrongSide};
 use crate::sweep::sweep;
@@ -83,44 +84,38 @@ pub async fn run(
         shutdown: runtime.shutdown.clone(),
         latch: queue_latch,
     };
-    let redaction = config
-        .redacted
-        .as_ref()
-        .map_or("-", |redacted| redacted.redaction.digest());
-    let policy = config.routes.digest(redaction);
-    tracing::info!(policy, redaction, "policy");
-    let (ledger, writer) = match config.ledger.clone().zip(ledger_latch) {
-        Some((place, latch)) => {
-            let limits = &config.limits;
-            let (ledger, waiting) =
-                Ledger::new(&place, &policy, limits.concurrency, limits.progress_deadline);
-            let client = match place.side.at() {
-                At::Source => source.s3.clone(),
-                At::Destination => destination.s3.clone(),
-            };
-            let writer = Writer {
-                place,
-                policy,
-                client,
-                waiting,
-                metrics: metrics.clone(),
-                latch,
-                shutdown: runtime.shutdown.clone(),
-            };
-            (Some(ledger), Some(writer))
-        }
-        None => (None, None),
-    };
-    let sweep_interval = config.limits.sweep_interval;
-    let (routes, redacted) = (config.routes.clone(), config.redacted.clone());
-    let copier = Arc::new(copier(config, &source, &destination, &metrics));
+    let policy = policy(&config);
+    tracing::info!(policy, redaction = redaction(&config), "policy");
+    let (ledger, writer) = open_ledger(
+        &config,
+        &policy,
+        (&source, &destination),
+        &metrics,
+        ledger_latch,
+        &runtime,
+    );
     let mut background = Tasks::new(runtime.shutdown.clone());
+    if let Some(interval) = config.reconcile.interval {
+        let sides = (&source, &destination);
+        let reconcile = reconcile(&config, sides, ledger.clone(), &metrics, &runtime);
+        let mode = Mode {
+            is_deep: config.reconcile.is_deep,
+            repairs: config.reconcile.repairs,
+        };
+        let schedule = Schedule {
+            reconcile,
+            interval,
+            mode,
+        };
+        background.spawn("reconcile", schedule.run());
+    }
+    let copier = Arc::new(copier(&config, Lane::Queue, (&source, &destination), &metrics));
     background.spawn(
         "upload sweep",
         sweep(
             copier.clone(),
-            redacted.clone(),
-            sweep_interval,
+            config.redacted.clone(),
+            config.limits.sweep_interval,
             runtime.shutdown.clone(),
         ),
     );
@@ -130,8 +125,8 @@ pub async fn run(
     );
     let sync = Arc::new(Sync {
         queue,
-        routes,
-        redacted,
+        routes: config.routes,
+        redacted: config.redacted,
         ledger,
         copier,
         circuit,
@@ -158,21 +153,90 @@ pub async fn run(
     Ok(background.join().await?)
 }
 
-fn copier(config: Config, source: &Source, destination: &Destination, metrics: &Arc<Metrics>) -> Copier {
-    let Config { limits, .. } = config;
-    let transfers = limits.transfers;
+fn redaction(config: &Config) -> &str {
+    let redacted = config.redacted.as_ref();
+    redacted.map_or("-", |redacted| redacted.redaction.digest())
+}
+
+/// What stands for the policy in logs, ledger and checkpoints.
+pub(crate) fn policy(config: &Config) -> String {
+    config.routes.digest(redaction(config))
+}
+
+/// The ledger and its one writer, where one is kept.
+pub(crate) fn open_ledger(
+    config: &Config,
+    policy: &str,
+    (source, destination): (&Source, &Destination),
+    metrics: &Arc<Metrics>,
+    latch: Option<Latch>,
+    runtime: &Runtime,
+) -> (Option<Ledger>, Option<Writer>) {
+    let Some((place, latch)) = config.ledger.clone().zip(latch) else {
+        return (None, None);
+    };
+    let limits = &config.limits;
+    let in_hand = limits.concurrency.max(config.reconcile.concurrency);
+    let (ledger, waiting) = Ledger::new(&place, policy, in_hand, limits.progress_deadline);
+    let client = match place.side.at() {
+        At::Source => source.s3.clone(),
+        At::Destination => destination.s3.clone(),
+    };
+    let writer = Writer {
+        place,
+        policy: policy.to_owned(),
+        client,
+        waiting,
+        metrics: metrics.clone(),
+        latch,
+        shutdown: runtime.shutdown.clone(),
+    };
+    (Some(ledger), Some(writer))
+}
+
+/// What compares both buckets, with a copier of its own lane.
+pub(crate) fn reconcile(
+    config: &Config,
+    sides: (&Source, &Destination),
+    ledger: Option<Ledger>,
+    metrics: &Arc<Metrics>,
+    runtime: &Runtime,
+) -> Reconcile {
+    let kept_there =
+        |place: &&Place| place.side.at() == At::Destination && place.bucket == config.destination.bucket;
+    let own_prefixes = config.ledger.iter().filter(kept_there);
+    Reconcile {
+        routes: config.routes.clone(),
+        redacted: config.redacted.clone(),
+        copier: Arc::new(copier(config, Lane::Reconcile, sides, metrics)),
+        ledger,
+        own_prefixes: own_prefixes.map(|place| place.prefix.clone()).collect(),
+        limits: config.reconcile.clone(),
+        shutdown: runtime.shutdown.clone(),
+    }
+}
+
+fn copier(
+    config: &Config,
+    lane: Lane,
+    (source, destination): (&Source, &Destination),
+    metrics: &Arc<Metrics>,
+) -> Copier {
+    let limits = match lane {
+        Lane::Queue => config.limits.clone(),
+        Lane::Reconcile => config.reconcile.of_lane(&config.limits),
+    };
+    let endpoint = |at, client: &aws_sdk_s3::Client, bucket: &String| {
+        Endpoint::new(at, client, bucket.clone(), limits.transfers)
+    };
     Copier {
-        source: Endpoint::new(At::Source, &source.s3, config.source.bucket, transfers),
-        destination: Endpoint::new(
-            At::Destination,
-            &destination.s3,
-            config.destination.bucket,
-            transfers,
-        ),
-        storage: config.storage,
+        lane,
+        source: endpoint(At::Source, &source.s3, &config.source.bucket),
+        destination: endpoint(At::Destination, &destination.s3, &config.destination.bucket),
+        storage: config.storage.clone(),
         budget: Budget::new(limits.memory_bytes, metrics.clone()),
         bandwidth: limits.bandwidth.map(|rate| Arc::new(Bandwidth::new(rate))),
-        journal_prefix: config.journal_prefix,
+        journal_prefix: config.journal_prefix.clone(),
         limits,
         retries: RetryBudget::new(),
         metrics: metrics.clone(),

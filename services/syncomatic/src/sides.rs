@@ -65,8 +65,11 @@ pub(crate) struct Sides<'a> {
 }
 
 /// Why one question was not answered as it should be.
-enum Problem {
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error(transparent)]
     Wrong(WrongSide),
+    #[error(transparent)]
     Call(CallFailure),
 }
 
@@ -107,14 +110,12 @@ impl Sides<'_> {
     async fn ask(&self) -> Result<SourceQueue, Problem> {
         let Config {
             source,
-            destination,
             queue,
             dead_letter_queue,
             limits,
             ..
         } = self.config;
-        bucket(At::Source, &self.source.s3, source).await?;
-        bucket(At::Destination, &self.destination.s3, destination).await?;
+        buckets(self.config, self.source, self.destination).await?;
         let url = queue_url(&self.source.sqs, queue, source).await?;
         let dead_letter_url = match dead_letter_queue {
             Some(queue) => Some(queue_url(&self.source.sqs, queue, source).await?),
@@ -127,6 +128,16 @@ impl Sides<'_> {
             visibility_timeout: limits.visibility_timeout,
         })
     }
+}
+
+/// Makes sure that both buckets are where the configuration says.
+pub(crate) async fn buckets(
+    config: &Config,
+    source: &Source,
+    destination: &Destination,
+) -> Result<(), Problem> {
+    bucket(At::Source, &source.s3, &config.source).await?;
+    bucket(At::Destination, &destination.s3, &config.destination).await
 }
 
 async fn bucket(at: At, s3: &aws_sdk_s3::Client, side: &Side) -> Result<(), Problem> {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use service_runtime::Shutdown;
-use service_runtime::backoff::Backoff;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
@@ -13,12 +12,14 @@ use crate::acknowledge::{Verdict, acknowledge};
 use crate::circuit::Circuit;
 use crate::converge::{Converged, Outcome, converge};
 use crate::copy::{Copier, RedactedRoutes};
+use crate::decide::decide;
 use crate::failure::{CopyFailure, Remedy};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::notification::{self, Notification, ObjectCreated, Record};
 use crate::policy::{Decision, Denial, Routes, Treatment};
 use crate::queue::{Message, SourceQueue};
+use crate::retries::with_retries;
 use crate::verify::Proof;
 
 /// The stages behind `poll`.
@@ -81,25 +82,8 @@ impl Sync {
         if object.bucket != self.copier.source.bucket {
             return Decision::Denied(Denial::ForeignBucket);
         }
-        match self.routes.decide(&object.key) {
-            Decision::Copy {
-                treatment: Treatment::Redacted,
-                ..
-            } if self.key_is_personal(&object.key) => Decision::Denied(Denial::PersonalKey),
-            // The journal is read as instructions.
-            Decision::Copy { destination_key, .. }
-                if destination_key.starts_with(&self.copier.journal_prefix) =>
-            {
-                Decision::Denied(Denial::UnusableKey)
-            }
-            decision => decision,
-        }
-    }
-
-    /// A key travels too.
-    fn key_is_personal(&self, key: &str) -> bool {
         let redacted = self.redacted.as_ref();
-        redacted.is_some_and(|redacted| redacted.redaction.key_is_personal(key))
+        decide(&self.routes, redacted, &self.copier.journal_prefix, &object.key)
     }
 
     /// The label of the route that decides about an object.
@@ -167,7 +151,10 @@ impl Sync {
             // Nothing says what may pass.
             (Treatment::Redacted, None) => return self.denied(object, Denial::Undeclared).await,
         };
-        let converging = self.converge_with_retries(object, destination_key, redacted);
+        let (copier, label) = (&*self.copier, traceable(&object.key));
+        let converging = with_retries(copier, &self.shutdown, &label, || {
+            converge(copier, &object.key, destination_key, redacted)
+        });
         let converged = match converging.await {
             Ok(converged) => converged,
             Err(failure) => return self.failed(object, &failure).await,
@@ -179,39 +166,6 @@ impl Sync {
             self.circuit.succeeded();
         }
         verdict
-    }
-
-    /// Tries again while the message is hidden; a drain ends that, not a try that is under way.
-    async fn converge_with_retries(
-        &self,
-        object: &ObjectCreated,
-        destination_key: &str,
-        redacted: Option<&RedactedRoutes>,
-    ) -> Result<Converged, CopyFailure> {
-        let limits = &self.copier.limits;
-        let mut backoff = Backoff::new(limits.backoff_base, limits.backoff_cap);
-        self.copier.retries.first_try();
-        loop {
-            let converging = converge(&self.copier, &object.key, destination_key, redacted);
-            let failure = match Box::pin(converging).await {
-                Ok(converged) => return Ok(converged),
-                Err(failure) => failure,
-            };
-            if failure.is_mismatch() {
-                self.metrics.checksum_mismatch();
-            }
-            let pause = backoff.next_delay();
-            let again = failure.remedy() == Remedy::Retry && backoff.tries() < limits.tries;
-            if !again || self.shutdown.is_requested() || !self.copier.retries.retry() {
-                return Err(failure);
-            }
-            self.metrics.retried(failure.cause());
-            tracing::info!(object = traceable(&object.key), error = %failure, "trying again");
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.shutdown.requested() => return Err(failure),
-            }
-        }
     }
 
     /// Counts, logs and names the outcome.

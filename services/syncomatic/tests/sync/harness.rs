@@ -11,11 +11,11 @@ use aws_sdk_s3::types::{
     QueueConfiguration,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
-use local_cloud::{CloudSettings, LocalCloud, Rule};
+use local_cloud::{Clock, CloudSettings, LocalCloud, Rule};
 use serde_json::{Value, json};
 use service_runtime::Runtime;
 use syncomatic::attributes::Storage;
-use syncomatic::config::{Config, Limits, Queue, Side};
+use syncomatic::config::{Config, Limits, Queue, ReconcileLimits, Side};
 use syncomatic::policy::{Route, Routes};
 use syncomatic::{Destination, Error, Source};
 use tokio::task::JoinSet;
@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) source: Source,
     pub(crate) destination: Destination,
     pub(crate) queue_url: String,
+    /// The time that both clouds see.
+    pub(crate) clock: Clock,
 }
 
 /// The service, running.
@@ -120,11 +122,16 @@ impl World {
 
     /// Both buckets.
     pub(crate) async fn without_queue() -> Self {
-        let cloud = CloudSettings::in_memory;
+        let clock = Clock::system();
+        let cloud = |region| CloudSettings {
+            clock: clock.clone(),
+            ..CloudSettings::in_memory(region)
+        };
         Self::of(cloud("cn-north-1"), cloud("eu-west-1")).await
     }
 
     async fn of(china: CloudSettings, europe: CloudSettings) -> Self {
+        let clock = china.clock.clone();
         let china = LocalCloud::start(china).await.expect("a cloud");
         let europe = LocalCloud::start(europe).await.expect("a cloud");
         let source = aws_clients::load(&endpoint(&china)).await;
@@ -144,6 +151,7 @@ impl World {
             source,
             destination,
             queue_url: String::new(),
+            clock,
         }
         .with_queue_url()
     }
@@ -214,6 +222,7 @@ impl World {
                 circuit_pause: Duration::from_millis(200),
                 ..Limits::default()
             },
+            reconcile: ReconcileLimits::default(),
         }
     }
 

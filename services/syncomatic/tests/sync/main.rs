@@ -12,6 +12,8 @@ mod messages;
 mod multipart;
 mod privacy;
 mod program;
+mod reconcile;
+mod reconcile_schedule;
 mod redaction;
 mod redaction_crashes;
 mod shapes;
