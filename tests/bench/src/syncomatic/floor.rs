@@ -9,7 +9,7 @@ use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::world::{DESTINATION_BUCKET, QUEUE, SOURCE_BUCKET, World, china, europe, failed, key};
+use super::world::{DESTINATION_BUCKET, FLOOR_QUEUE, SOURCE_BUCKET, World, china, europe, failed, key};
 use crate::{Failure, cores::Cores, program::Program};
 
 /// What it says when it is done, and after it its processor time in nanoseconds.
@@ -68,6 +68,7 @@ impl World {
             &objects_text,
         ];
         if calls_around {
+            self.announce_to(&self.floor_queue_url, folder, objects).await?;
             arguments.push("--calls-around");
         }
         let mut program = Program::start("floor", &own, arguments, &[], self.folder.path(), Some(cores))?;
@@ -89,7 +90,7 @@ pub async fn run(plan: FloorPlan) -> Result<(), Failure> {
         aws_clients::load(&europe(&plan.europe)).await,
     );
     let sqs = aws_clients::sqs(&source);
-    let queue_url = sqs.get_queue_url().queue_name(QUEUE).send().await;
+    let queue_url = sqs.get_queue_url().queue_name(FLOOR_QUEUE).send().await;
     let queue_url = queue_url.map_err(|error| failed(describe(&error)))?.queue_url;
     let sides = Arc::new(Sides {
         source: unchecked(&aws_clients::s3(&source)),

@@ -22,7 +22,9 @@ const CHINA: &str = "cn-north-1";
 const EUROPE: &str = "eu-west-1";
 pub(super) const SOURCE_BUCKET: &str = "events-cn";
 pub(super) const DESTINATION_BUCKET: &str = "events-eu";
-pub(super) const QUEUE: &str = "new-objects";
+const QUEUE: &str = "new-objects";
+/// The same for what the service is compared with.
+pub(super) const FLOOR_QUEUE: &str = "new-objects-for-the-floor";
 /// Tells of copies.
 const COPIES: &str = "copies";
 /// Who we are to the emulated AWS.
@@ -50,6 +52,7 @@ pub(super) struct World {
     sqs: aws_sdk_sqs::Client,
     copies: aws_sdk_sqs::Client,
     queue_url: String,
+    pub(super) floor_queue_url: String,
     copies_url: String,
     pub(super) folder: TempDir,
 }
@@ -100,7 +103,8 @@ impl World {
         let (sqs, copies) = (aws_clients::sqs(&of_china), aws_clients::sqs(&of_europe));
         bucket(&source, SOURCE_BUCKET, CHINA).await?;
         bucket(&destination, DESTINATION_BUCKET, EUROPE).await?;
-        let (queue_url, copies_url) = (queue(&sqs, QUEUE).await?, queue(&copies, COPIES).await?);
+        let (queue_url, floor_queue_url) = (queue(&sqs, QUEUE).await?, queue(&sqs, FLOOR_QUEUE).await?);
+        let copies_url = queue(&copies, COPIES).await?;
         let service = service(syncomatic, cores, folder.path(), &china, &europe, route).await?;
         Ok(Self {
             service,
@@ -112,6 +116,7 @@ impl World {
             sqs,
             copies,
             queue_url,
+            floor_queue_url,
             copies_url,
             folder,
         })
@@ -134,11 +139,16 @@ impl World {
         Ok(())
     }
 
-    /// Messages about these objects, as S3 writes them, one each.
+    /// Tells the service of these objects.
     pub(super) async fn announce(&self, folder: &str, objects: u32) -> Result<(), Failure> {
+        self.announce_to(&self.queue_url, folder, objects).await
+    }
+
+    /// Messages about these objects, as S3 writes them, one each.
+    pub(super) async fn announce_to(&self, url: &str, folder: &str, objects: u32) -> Result<(), Failure> {
         let numbers: Vec<u32> = (0..objects).collect();
         for ten in numbers.chunks(10) {
-            let mut request = self.sqs.send_message_batch().queue_url(&self.queue_url);
+            let mut request = self.sqs.send_message_batch().queue_url(url);
             for number in ten {
                 let record = json!({"eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": CHINA,
                     "eventTime": "2026-03-01T12:00:00.000Z", "eventName": "ObjectCreated:Put",
