@@ -28,6 +28,7 @@ EMPTY = {
     "pipeline:events_received:rate1h_usual": "usual is there after a week",
     "ALERTS": "nothing fires",
     "hoard_elasticsearch_": "no search cluster is configured",
+    "syncomatic_reconcile_(differences|runs_total)": "no reconcile runs",
     "hoard_firehose_": "nothing is delivered to Firehose",
     "syncomatic_redacted_fields_total": "no route redacts",
     "hoard_retries_total": "no call has failed",

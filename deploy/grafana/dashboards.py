@@ -373,6 +373,15 @@ SYNCOMATIC = [
         "errors in 5 min: {{cause}}": f"sum by (cause) (increase(syncomatic_ledger_errors_total{IN}[5m]))",
         "wait in s, p99": p99("syncomatic_ledger_wait_seconds", selector=IN),
     }, "With --ledger-bucket only."),
+    row("Reconcile (with --reconcile-interval only)"),
+    lines("Differences when the last one ended", "short", {
+        "{{route}} {{kind}}": f"max by (route, kind) (syncomatic_reconcile_differences{IN})",
+    }, "unrepaired and failed are left."),
+    lines("Ends", "short", {"{{outcome}}": f"sum by (outcome) (syncomatic_reconcile_runs_total{IN})"}, "Since the start."),
+    lines("Oldest uncopied, and how long it took", "s", {
+        "oldest uncopied": f"max(syncomatic_reconcile_oldest_uncopied_seconds{IN})",
+        "took": f"max(syncomatic_reconcile_last_duration_seconds{IN})",
+    }),
     row("Redaction (with a redacted route only)"),
     lines("Fields by action", "cps", {"{{action}}": rate("syncomatic_redacted_fields_total", "action")}),
     lines("Lines", "cps", {

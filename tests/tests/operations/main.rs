@@ -21,6 +21,17 @@ const DELIVERY_STREAM: &str = "to-firehose";
 /// Longer than events take to Europe on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// What a service shows only when its first reconcile has ended, which is after a minute at the earliest: in the
+/// words of `services/syncomatic/src/metrics/reconcile.rs`.
+const AFTER_A_RECONCILE: &str = "\
+syncomatic_reconcile_differences{route=\"r\",kind=\"missing\"} 0
+syncomatic_reconcile_differences{route=\"r\",kind=\"different\"} 0
+syncomatic_reconcile_differences{route=\"r\",kind=\"extra\"} 0
+syncomatic_reconcile_differences{route=\"r\",kind=\"pending\"} 0
+syncomatic_reconcile_differences{route=\"r\",kind=\"failed\"} 0
+syncomatic_reconcile_differences{route=\"r\",kind=\"unrepaired\"} 0
+";
+
 /// A query and where it stands.
 #[derive(Debug)]
 struct Query {
@@ -60,13 +71,11 @@ async fn every_query_asks_for_what_is_exposed() {
             ("--state-prefix", "_firehose/"),
         ],
     );
-    // One refusal of each kind of call that shows only when it happens.
+    // What shows only when it happens: a call of the archive that fails. Its objects are written by it
+    // alone, while several read the stream.
     let faults = pipeline.aws.source.cloud.faults();
-    faults.inject(
-        Rule::on("kinesis:GetRecords")
-            .fail(500, "InternalFailure")
-            .times(1),
-    );
+    let archive = Rule::on("s3:PutObject").resource_containing("/events-shardId-");
+    faults.inject(archive.fail(503, "SlowDown").times(1));
     let client = pipeline.client(&events, "northwind-speaker").await;
     client.send(40).await;
 
@@ -77,6 +86,7 @@ async fn every_query_asks_for_what_is_exposed() {
             exposed.add(&get(&admin(program).await, "/metrics").await);
         }
         declare_refusals(&mut exposed, &events).await;
+        exposed.add(AFTER_A_RECONCILE);
         left = problems(&exposed, &queries, &named);
         left.is_empty().then_some(())
     });
