@@ -176,8 +176,7 @@ async fn s3_call(services: &Services, mut request: Request<Incoming>) -> Result<
 }
 
 /// The time of the emulated clock on an answer: with it Kinesis tells how far an answer without records
-/// reaches. (Not on those of S3: clients correct their signatures by it, which S3 checks against the
-/// real time.)
+/// reaches, and S3 how old an object is.
 fn dated(services: &Services, mut response: Response<Body>) -> Response<Body> {
     if let Some(date) = services.clock.http_date() {
         response.headers_mut().insert(header::DATE, date);
