@@ -72,7 +72,7 @@ async fn a_drain_under_load_loses_nothing_and_keeps_the_order() {
     let faults = pipeline.aws.source.cloud.faults();
     let stop = AtomicBool::new(false);
     let operate = async {
-        for round in 0..4 {
+        for round in 0..2 {
             let put = || Rule::on("kinesis:PutRecords");
             if round % 2 == 0 {
                 faults.inject(put().delay(Duration::from_millis(50)).throttle_records(0.3));
