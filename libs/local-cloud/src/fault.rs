@@ -340,6 +340,13 @@ impl Faults {
             .sum()
     }
 
+    /// How often this rule has fired since it was added; 0 where there is none that is equal to it.
+    pub fn fired(&self, rule: &Rule) -> u64 {
+        let shared = self.lock();
+        let equal = shared.rules.iter().filter(|injected| injected.rule == *rule);
+        equal.map(|injected| injected.fired).sum()
+    }
+
     /// How often each kind of action was taken, by operation and the action's name in JSON. A call that
     /// two actions met counts for both.
     pub fn actions_taken(&self) -> BTreeMap<(String, &'static str), u64> {

@@ -46,6 +46,7 @@ mod decide;
 mod depth;
 mod endpoint;
 mod failure;
+mod gather;
 mod journal;
 mod metrics;
 mod multipart;

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Each range is read with `If-Match` on the source object that was compared, so parts of two versions
-//! never meet. Each part's CRC64NVME is computed on the way and held against what the destination
-//! computed; the CRCs of all parts combine to that of the object, which must be the source's. Only
+//! never meet. A part is gathered before it is sent where there is memory for it (see [`crate::gather`]), else
+//! streamed. Its CRC64NVME is computed on the way and held against what the destination computed; the CRCs of all parts combine to that of the object, which must be the source's. Only
 //! `CompleteMultipartUpload` makes anything visible, with the same condition as a write in one piece.
 
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ use service_runtime::backoff::Backoff;
 use crate::budget::of_stream;
 use crate::copy::{Copier, Plan, Range, Written};
 use crate::failure::{At, CallFailure, CopyFailure, Remedy};
+use crate::gather::gather;
 use crate::journal::Entry;
 use crate::stream::{Progress, StreamFailure, in_base64, proved};
 use crate::uploads::{Begun, Stored, completed};
@@ -34,6 +35,8 @@ const PARTS_MAX: u64 = 10_000;
 const PART_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// Part sizes are multiples of this.
 const PART_BYTES_STEP: u64 = 1024 * 1024;
+/// Parts that must have room side by side for each to be gathered before it is sent.
+const GATHERED_AT_ONCE: u64 = 4;
 /// Tries for one part before the object is tried again as a whole, which resumes the upload.
 const PART_TRIES: u32 = 5;
 
@@ -135,7 +138,11 @@ impl Copier {
         loop {
             let progress = Arc::new(Progress::default());
             let work = Box::pin(self.part(plan, id, part, &progress));
-            let failure = match self.transfer(of_stream(part.bytes), &progress, work).await {
+            let memory_bytes = match self.is_gathered(part) {
+                true => part.bytes.saturating_add(of_stream(part.bytes)),
+                false => of_stream(part.bytes),
+            };
+            let failure = match self.transfer(memory_bytes, &progress, work).await {
                 Ok(stored) => return Ok(stored),
                 Err(failure) => failure,
             };
@@ -150,6 +157,11 @@ impl Copier {
             self.metrics.retried(failure.cause());
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Whether there is memory to hold all of it beside others like it; larger parts are streamed.
+    fn is_gathered(&self, part: Part) -> bool {
+        part.bytes.saturating_add(of_stream(part.bytes)) <= self.limits.memory_bytes / GATHERED_AT_ONCE
     }
 
     async fn part(
@@ -179,9 +191,18 @@ impl Copier {
             .key(plan.destination_key)
             .upload_id(id)
             .part_number(part.number)
-            .content_length(i64::try_from(part.bytes).unwrap_or(i64::MAX))
-            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
-            .body(body);
+            .content_length(i64::try_from(part.bytes).unwrap_or(i64::MAX));
+        let request = if self.is_gathered(part) {
+            let gathered = gather(body, progress).await?;
+            let crc64_nvme = progress.crc64_nvme().map(in_base64);
+            request
+                .set_checksum_crc64_nvme(crc64_nvme)
+                .body(gathered.into_body())
+        } else {
+            request
+                .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+                .body(body)
+        };
         let output = match request.customize().disable_payload_signing().send().await {
             Ok(output) => output,
             Err(error) => {

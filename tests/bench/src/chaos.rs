@@ -403,7 +403,7 @@ impl<'p> Pipeline<'p> {
         wire.disturb();
         let slots = self.slots.iter_mut().map(|slot| async move {
             let mut rng = faults::chance(seed, round, &slot.name());
-            slot.suffer(world, &mut rng, timeline, until).await
+            slot.suffer((world, wire), &mut rng, timeline, until).await
         });
         let mut rngs =
             ["wire", "shards", "queue", "clock"].map(|purpose| faults::chance(seed, round, purpose));

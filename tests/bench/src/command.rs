@@ -2,13 +2,13 @@
 
 mod load;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Failure, chaos, compare, cores::Cores, events, handler, hoard, scale, syncomatic};
+use crate::{Failure, chaos, compare, cores::Cores, events, handler, hoard, report::Output, scale, syncomatic};
 
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -27,17 +27,15 @@ enum Command {
     Events {
         #[command(flatten)]
         plan: events::Plan,
-        /// Also writes the report to this file, as JSON.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Measures `syncomatic` beside the SDK alone, and says which targets are reached.
     Syncomatic {
         #[command(flatten)]
         plan: syncomatic::Plan,
-        /// Also writes the report to this file, as JSON.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Copies with the SDK alone, for `syncomatic` to be compared with.
     #[command(hide = true)]
@@ -55,9 +53,8 @@ enum Command {
     Hoard {
         #[command(flatten)]
         plan: hoard::Plan,
-        /// Also writes the report to this file, as JSON.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Reads a stream and drops it: the floor of `hoard`.
     #[command(hide = true)]
@@ -97,16 +94,16 @@ pub fn run() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Events { plan, json } => {
+        Command::Events { plan, output } => {
             // Before there is any thread, so that all of them keep off the measured core.
             let cores = Cores::part();
             let report = run_async(events::measure(&plan, &cores))??;
-            report.show(json.as_deref())
+            report.show(&output)
         }
-        Command::Syncomatic { plan, json } => {
+        Command::Syncomatic { plan, output } => {
             let cores = Cores::part();
             let report = run_async(syncomatic::measure(&plan, &cores))??;
-            report.show(json.as_deref())
+            report.show(&output)
         }
         Command::SyncomaticFloor(plan) => run_async(syncomatic::floor(plan))?,
         Command::Chaos(plan) => {
@@ -115,10 +112,10 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         }
         Command::Compare(compare) => run_async(unless_ended(compare.run()))?,
         Command::Scale(scale) => run_async(unless_ended(scale.run()))?,
-        Command::Hoard { plan, json } => {
+        Command::Hoard { plan, output } => {
             let cores = Cores::part();
             let report = run_async(hoard::measure(&plan, &cores))??;
-            report.show(json.as_deref())
+            report.show(&output)
         }
         Command::ReadStream(asked) => run_async(hoard::read_stream(asked))?,
         Command::Load(load) => run_async(load.run())?,

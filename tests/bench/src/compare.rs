@@ -16,14 +16,12 @@ mod drain;
 mod endpoint;
 mod running;
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
 use crate::{
     Failure,
     population::Mix,
-    report::{Report, provenance},
+    report::{self, Report, provenance},
 };
 
 pub use self::{copy::Copy, drain::Drain, endpoint::Endpoint};
@@ -61,9 +59,8 @@ pub struct Output {
     #[arg(long)]
     name: Option<String>,
 
-    /// Also writes the report to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    files: report::Output,
 }
 
 impl Output {
@@ -98,6 +95,6 @@ impl Compare {
             Self::Drain(drain) => (Box::pin(drain.measure()).await?, &drain.output),
             Self::Copy(copy) => (Box::pin(copy.measure()).await?, &copy.output),
         };
-        report.show(output.json.as_deref())
+        report.show(&output.files)
     }
 }

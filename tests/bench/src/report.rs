@@ -2,12 +2,41 @@
 
 use std::{
     fmt::{self, Display, Formatter, Write as _},
-    path::Path,
+    path::PathBuf,
 };
 
+use clap::Args;
 use serde::Serialize;
 
 use crate::Failure;
+
+/// Files that a table is written to, beside being shown.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Output {
+    /// Also writes the figures to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Also writes the table to this file, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+}
+
+impl Output {
+    fn write(&self, figures: &impl Serialize, table: &str) -> Result<(), Failure> {
+        let json = serde_json::to_vec_pretty(figures).expect("our own types are JSON");
+        let files = [
+            (&self.json, json.as_slice()),
+            (&self.markdown, table.as_bytes()),
+        ];
+        for (path, content) in files {
+            let Some(path) = path else { continue };
+            std::fs::write(path, content)
+                .map_err(Failure::system(format!("cannot write {}", path.display())))?;
+        }
+        Ok(())
+    }
+}
 
 /// What a figure should reach.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -199,16 +228,14 @@ impl Report {
         text
     }
 
-    /// Shows the table on standard output, and writes the JSON if a file is named.
+    /// Shows the table on standard output, and writes the files that are asked for.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When a file cannot be written.
     #[expect(clippy::print_stdout, reason = "its output is for people")]
-    pub fn show(&self, json: Option<&Path>) -> Result<(), Failure> {
+    pub fn show(&self, output: &Output) -> Result<(), Failure> {
         println!("{}", self.table());
-        let Some(path) = json else { return Ok(()) };
-        let text = serde_json::to_vec_pretty(self).expect("our own types are JSON");
-        std::fs::write(path, text).map_err(Failure::system(format!("cannot write {}", path.display())))
+        output.write(self, &self.markdown())
     }
 }
 
@@ -278,16 +305,14 @@ impl Table {
         text
     }
 
-    /// Shows the table on standard output, and writes the JSON if a file is named.
+    /// Shows the table on standard output, and writes the files that are asked for.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When a file cannot be written.
     #[expect(clippy::print_stdout, reason = "its output is for people")]
-    pub fn show(&self, json: Option<&Path>) -> Result<(), Failure> {
+    pub fn show(&self, output: &Output) -> Result<(), Failure> {
         println!("{}", self.markdown());
-        let Some(path) = json else { return Ok(()) };
-        let text = serde_json::to_vec_pretty(self).expect("our own types are JSON");
-        std::fs::write(path, text).map_err(Failure::system(format!("cannot write {}", path.display())))
+        output.write(self, &self.markdown())
     }
 }
 

@@ -10,11 +10,14 @@
 mod clients;
 mod shards;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::{Failure, report::provenance};
+use crate::{
+    Failure,
+    report::{Output, provenance},
+};
 
 /// What grows.
 #[derive(Debug, Subcommand)]
@@ -63,14 +66,6 @@ pub struct Clients {
     output: Output,
 }
 
-/// Where the table goes.
-#[derive(Args, Clone, Debug)]
-struct Output {
-    /// Also writes the table to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
 impl Scale {
     /// Measures, and shows the table.
     ///
@@ -82,7 +77,7 @@ impl Scale {
             Self::Events(plan) => (Box::pin(clients::measure(plan)).await?, &plan.output),
         };
         table.facts = provenance();
-        table.show(output.json.as_deref())
+        table.show(output)
     }
 }
 

@@ -27,6 +27,7 @@ async fn nothing_is_lost_and_nothing_doubled() {
     assert_eq!((stream, china), (china, europe), "{survived}");
     for kind in [
         "kill -9",
+        "kill -9 in a call",
         "SIG",
         "China kinesis:",
         "China s3:",

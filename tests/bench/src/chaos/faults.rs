@@ -10,6 +10,8 @@ use std::time::Duration;
 use local_cloud::Rule;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+use super::world::Kind;
+
 /// A chance of its own for each purpose, the same for the same seed.
 pub(super) fn chance(seed: u64, round: u64, purpose: &str) -> StdRng {
     let mut bytes = [0; 32];
@@ -26,6 +28,16 @@ pub(super) fn chance(seed: u64, round: u64, purpose: &str) -> StdRng {
 pub(super) enum Blow {
     /// `kill -9`, and a start after so long.
     Kill(Duration),
+    /// `kill -9` so long after AWS lets one of its calls wait, and a start after so long: between two calls
+    /// there is hardly time to be killed, and that is where a promise made too early is broken.
+    KillInCall {
+        /// Which of the calls that matter to the program, 0 to 1.
+        call: f64,
+        /// From the call to the kill.
+        after: Duration,
+        /// From the kill to the start.
+        down: Duration,
+    },
     /// SIGTERM, and a start after so long.
     Drain(Duration),
     /// SIGSTOP, and SIGCONT after so long: beyond what replicas of hoard announce, and beyond the patience
@@ -37,9 +49,14 @@ impl Blow {
     /// How long until it comes, and what it is.
     pub(super) fn draw(rng: &mut StdRng) -> (Duration, Self) {
         let after = millis(rng, 700..4_000);
-        let blow = match rng.random_range(0..10) {
-            0..5 => Self::Kill(millis(rng, 0..800)),
-            5..7 => Self::Drain(millis(rng, 0..800)),
+        let blow = match rng.random_range(0..12) {
+            0..4 => Self::Kill(millis(rng, 0..800)),
+            4..7 => Self::KillInCall {
+                call: rng.random(),
+                after: millis(rng, 0..400),
+                down: millis(rng, 0..800),
+            },
+            7..9 => Self::Drain(millis(rng, 0..800)),
             _ => Self::Pause(millis(rng, 200..3_500)),
         };
         (after, blow)
@@ -51,6 +68,25 @@ impl Blow {
 pub(super) enum Place {
     China,
     Europe,
+}
+
+/// How long a call waits in which a program is to be killed: less than any program's patience.
+const HELD: Duration = Duration::from_millis(1_500);
+
+/// Where a call waits in which a program of this kind is killed: one that makes something durable, or one
+/// that says that something is. `choice` is from 0 to 1.
+pub(super) fn held_call(kind: Kind, choice: f64) -> (Place, Rule) {
+    let (place, rule) = match kind {
+        Kind::Events => (Place::China, Rule::on("kinesis:PutRecords")),
+        Kind::Hoard if choice < 0.7 => (
+            Place::China,
+            Rule::on("s3:PutObject").resource_containing(".jsonl.gz"),
+        ),
+        Kind::Hoard => (Place::China, Rule::on("s3:PutObject")),
+        Kind::Syncomatic if choice < 0.7 => (Place::Europe, Rule::on("s3:PutObject")),
+        Kind::Syncomatic => (Place::China, Rule::on("sqs:DeleteMessage*")),
+    };
+    (place, rule.delay(HELD))
 }
 
 /// A time in which a service is much worse than otherwise.

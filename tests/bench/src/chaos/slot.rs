@@ -15,10 +15,11 @@ use tokio::{
 };
 
 use super::{
-    faults::Blow,
+    faults::{Blow, held_call},
     ledger::{End, Life},
     senders::Door,
     timeline::Timeline,
+    wire::Wire,
     world::{Kind, World},
 };
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 
 /// How often it is looked whether it still runs.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a call is waited for in which a program is to be killed.
+const CALL_WITHIN: Duration = Duration::from_millis(1_500);
 /// Longer than a program takes to be ready, however badly AWS was treated before.
 const READY: Duration = Duration::from_secs(60);
 
@@ -82,7 +85,7 @@ impl Slot {
     /// Deals it one blow after the other until then, and leaves it running.
     pub(super) async fn suffer(
         &mut self,
-        world: &World,
+        (world, wire): (&World, &Wire),
         rng: &mut StdRng,
         timeline: &Timeline,
         until: Instant,
@@ -94,20 +97,35 @@ impl Slot {
                 return self.rest(until).await;
             }
             self.rest(at).await?;
-            self.blow(blow, world, timeline).await?;
+            self.blow(blow, (world, wire), timeline).await?;
         }
     }
 
-    async fn blow(&mut self, blow: Blow, world: &World, timeline: &Timeline) -> Result<(), Failure> {
+    async fn blow(
+        &mut self,
+        blow: Blow,
+        (world, wire): (&World, &Wire),
+        timeline: &Timeline,
+    ) -> Result<(), Failure> {
         let name = self.name();
         match blow {
             Blow::Kill(down) => {
                 timeline.fault("kill -9", json!({ "program": name, "down_ms": down.as_millis() }));
-                if let Some(program) = self.running.take() {
-                    let log = program.log().to_owned();
-                    program.kill().await?;
-                    self.ended(End::Killed, world, &log);
-                }
+                self.kill(world).await?;
+                sleep(down).await;
+                self.start(world).await
+            }
+            Blow::KillInCall { call, after, down } => {
+                let (place, rule) = held_call(self.kind, call);
+                wire.impose(place, &rule);
+                let kind = match wire.meets(place, &rule, CALL_WITHIN).await {
+                    true => "kill -9 in a call",
+                    false => "kill -9",
+                };
+                sleep(after).await;
+                timeline.fault(kind, json!({ "program": name, "rule": rule, "down_ms": down.as_millis() }));
+                self.kill(world).await?;
+                wire.lift(place, &rule);
                 sleep(down).await;
                 self.start(world).await
             }
@@ -134,6 +152,15 @@ impl Slot {
                 Ok(())
             }
         }
+    }
+
+    async fn kill(&mut self, world: &World) -> Result<(), Failure> {
+        if let Some(program) = self.running.take() {
+            let log = program.log().to_owned();
+            program.kill().await?;
+            self.ended(End::Killed, world, &log);
+        }
+        Ok(())
     }
 
     /// Ends it well.

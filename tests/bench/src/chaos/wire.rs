@@ -32,11 +32,11 @@ const ACTIVE: Duration = Duration::from_secs(10);
 /// How far the clock may be moved in a round: less than messages are kept.
 const JUMPS_MAX: Duration = Duration::from_secs(36 * 3_600);
 
-/// The rules of both sides: those of every day, behind those of an episode.
+/// The rules of both sides: those of every day, behind those that are there for a while.
 pub(super) struct Wire {
     china: Faults,
     europe: Faults,
-    episode: Mutex<Option<(Place, Rule)>>,
+    passing: Mutex<Vec<(Place, Rule)>>,
     lost: mpsc::UnboundedReceiver<LostAnswer>,
 }
 
@@ -61,28 +61,63 @@ impl Wire {
             lost: china.watch_lost_answers(),
             china,
             europe: world.aws.destination.cloud.faults().clone(),
-            episode: Mutex::default(),
+            passing: Mutex::default(),
         }
     }
 
     /// Everyday faults from now on.
     pub(super) fn disturb(&self) {
-        for (faults, place) in [(&self.china, Place::China), (&self.europe, Place::Europe)] {
+        // For as long as it takes: two at once must not mix.
+        let passing = lock(&self.passing);
+        for place in [Place::China, Place::Europe] {
+            let faults = self.at(place);
             faults.clear();
-            if let Some((where_, rule)) = &*lock(&self.episode)
-                && *where_ == place
-            {
-                faults.inject(rule.clone());
-            }
-            for rule in faults::everyday(place) {
+            let here = passing.iter().filter(|(of, _)| *of == place);
+            for rule in here.map(|(_, rule)| rule.clone()).chain(faults::everyday(place)) {
                 faults.inject(rule);
             }
         }
     }
 
+    fn at(&self, place: Place) -> &Faults {
+        match place {
+            Place::China => &self.china,
+            Place::Europe => &self.europe,
+        }
+    }
+
+    /// This rule too, until it is lifted.
+    pub(super) fn impose(&self, place: Place, rule: &Rule) {
+        lock(&self.passing).push((place, rule.clone()));
+        self.disturb();
+    }
+
+    /// Without this rule again.
+    pub(super) fn lift(&self, place: Place, rule: &Rule) {
+        let mut passing = lock(&self.passing);
+        let like_it = |(of, other): &(Place, Rule)| *of == place && other == rule;
+        if let Some(at) = passing.iter().position(like_it) {
+            passing.remove(at);
+        }
+        drop(passing);
+        self.disturb();
+    }
+
+    /// Waits until a call has met this rule; `false` when none does for so long.
+    pub(super) async fn meets(&self, place: Place, rule: &Rule, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        while Instant::now() < until {
+            if self.at(place).fired(rule) > 0 {
+                return true;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        false
+    }
+
     /// No faults from now on.
     pub(super) fn calm(&self) {
-        *lock(&self.episode) = None;
+        lock(&self.passing).clear();
         self.china.clear();
         self.europe.clear();
     }
@@ -100,11 +135,9 @@ impl Wire {
                 "outage or slowness",
                 json!({ "name": episode.name, "for_ms": episode.lasts.as_millis() }),
             );
-            *lock(&self.episode) = Some((episode.place, episode.rule));
-            self.disturb();
+            self.impose(episode.place, &episode.rule);
             sleep(episode.lasts).await;
-            *lock(&self.episode) = None;
-            self.disturb();
+            self.lift(episode.place, &episode.rule);
         }
     }
 
