@@ -160,3 +160,30 @@ impl Span {
         self.opened + limits.age
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_full_at_its_limits_and_not_before() {
+        let limits = Limits {
+            bytes: 100,
+            stored_bytes: 50,
+            partitions: 3,
+            age: Duration::from_secs(60),
+        };
+        let full = |bytes, stored_bytes, partitions| {
+            let size = Size {
+                bytes,
+                stored_bytes,
+                partitions,
+            };
+            size.is_full(&limits)
+        };
+        assert_eq!(full(99, 49, 3), None);
+        assert_eq!(full(100, 0, 0), Some(Cause::Size));
+        assert_eq!(full(0, 50, 0), Some(Cause::StoredSize));
+        assert_eq!(full(0, 0, 4), Some(Cause::Partitions));
+    }
+}

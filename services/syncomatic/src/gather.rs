@@ -27,7 +27,10 @@ pub(crate) struct Gathered {
 ///
 /// # Errors
 /// What is wrong with the stream.
-pub(crate) async fn gather(mut proved: ByteStream, progress: &Arc<Progress>) -> Result<Gathered, StreamFailure> {
+pub(crate) async fn gather(
+    mut proved: ByteStream,
+    progress: &Arc<Progress>,
+) -> Result<Gathered, StreamFailure> {
     let mut gathered = Gathered {
         chunks: VecDeque::new(),
         unsent: 0,

@@ -8,7 +8,9 @@ use clap::{Parser, Subcommand};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Failure, chaos, compare, cores::Cores, events, handler, hoard, report::Output, scale, syncomatic};
+use crate::{
+    Failure, chaos, compare, cores::Cores, events, handler, hoard, report::Output, scale, syncomatic,
+};
 
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
 const EXIT_USAGE: u8 = 64;

@@ -25,10 +25,7 @@ pub struct Output {
 impl Output {
     fn write(&self, figures: &impl Serialize, table: &str) -> Result<(), Failure> {
         let json = serde_json::to_vec_pretty(figures).expect("our own types are JSON");
-        let files = [
-            (&self.json, json.as_slice()),
-            (&self.markdown, table.as_bytes()),
-        ];
+        let files = [(&self.json, json.as_slice()), (&self.markdown, table.as_bytes())];
         for (path, content) in files {
             let Some(path) = path else { continue };
             std::fs::write(path, content)

@@ -16,7 +16,7 @@ struct Flags {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_doubled() {
     let variable = |name, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
-    let (minutes, seed) = (variable("CHAOS_MINUTES", "0.12"), variable("CHAOS_SEED", "1"));
+    let (minutes, seed) = (variable("CHAOS_MINUTES", "0.25"), variable("CHAOS_SEED", "1"));
     let flags = ["chaos", "--minutes", &minutes, "--seed", &seed];
     let plan = Flags::try_parse_from(flags).expect("flags of ours").plan;
     let survived = chaos::run(&plan, Path::new(env!("CARGO_BIN_EXE_bench"))).await;

@@ -23,7 +23,8 @@ pub(crate) struct Plan {
 pub(crate) struct FieldPlan {
     /// The event type's place in [`Plan::event_types`].
     pub(crate) event_type: usize,
-    fields: HashMap<String, Field>,
+    /// Looked up for every field of every line.
+    fields: hashbrown::HashMap<String, Field>,
 }
 
 /// What happens to one field.

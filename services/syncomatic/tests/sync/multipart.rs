@@ -254,9 +254,15 @@ async fn a_falsified_range_is_caught_before_it_is_visible() {
     // The first read is of one byte, for the headers.
     let falsify = Rule::on("s3:GetObject").skip(2).times(1);
     world.china.faults().inject(falsify.falsify_answer(1_000_000));
+    world
+        .europe
+        .faults()
+        .inject(Rule::on("s3:CompleteMultipartUpload"));
     world.put_source("a", bytes(LARGE)).await;
     world.until_queue_is_empty().await;
     assert_eq!(world.china.faults().injected("s3:GetObject"), 1);
+    let completed = world.europe.faults().injected("s3:CompleteMultipartUpload");
+    assert_eq!(completed, 1, "wrong bytes were never made visible");
     assert!(world.destination_bytes("a").await == Some(bytes(LARGE)));
     assert_eq!(service.metric("syncomatic_checksum_mismatches_total", None), 1);
     assert_eq!(world.uploads().await, (0, 0));

@@ -24,7 +24,7 @@ pub(super) fn chance(seed: u64, round: u64, purpose: &str) -> StdRng {
 }
 
 /// What happens to a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Blow {
     /// `kill -9`, and a start after so long.
     Kill(Duration),

@@ -123,7 +123,10 @@ impl Slot {
                     false => "kill -9",
                 };
                 sleep(after).await;
-                timeline.fault(kind, json!({ "program": name, "rule": rule, "down_ms": down.as_millis() }));
+                timeline.fault(
+                    kind,
+                    json!({ "program": name, "rule": rule, "down_ms": down.as_millis() }),
+                );
                 self.kill(world).await?;
                 wire.lift(place, &rule);
                 sleep(down).await;
