@@ -11,6 +11,7 @@
 //! | `converge` | compares destination and source, copies, and compares again |
 //! | `copy` | streams one object through, its checksum computed on the way |
 //! | `multipart` | the same in parts, for large objects |
+//! | `gather` | a part that is read before it is sent, where there is memory for it |
 //! | `uploads`, `journal`, `sweep` | uploads in parts: begun, resumed after a crash, ended when nobody goes on |
 //! | [`redact`], `upload` | lets pass what the schemas call harmless, where the route asks for it; writes what it comes to |
 //! | `endpoint`, `bandwidth`, `budget`, `retries` | how much of it at a time |
