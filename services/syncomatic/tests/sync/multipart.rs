@@ -248,8 +248,19 @@ async fn two_copiers_of_one_object_do_not_disturb_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_falsified_range_is_caught_before_it_is_visible() {
+    falsified_range(64 * MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_is_one_that_memory_has_no_room_to_gather() {
+    falsified_range(8 * MIB).await;
+}
+
+async fn falsified_range(memory: usize) {
     let world = World::new().await;
-    let service = world.run(config(&world));
+    let mut config = config(&world);
+    config.limits.memory_bytes = memory as u64;
+    let service = world.run(config);
     service.until_ready().await;
     // The first read is of one byte, for the headers.
     let falsify = Rule::on("s3:GetObject").skip(2).times(1);
