@@ -18,15 +18,18 @@ pub(crate) async fn watch(
     shutdown: Shutdown,
 ) -> Result<(), BoxError> {
     loop {
-        match queue.depth().await {
-            Ok(depth) => metrics.transfers.queue(depth),
-            Err(error) => {
-                metrics.transfers.queue_depth_failed();
-                tracing::warn!(error = %error, "cannot see the depth of the queue");
+        let turn = async {
+            match queue.depth().await {
+                Ok(depth) => metrics.transfers.queue(depth),
+                Err(error) => {
+                    metrics.transfers.queue_depth_failed();
+                    tracing::warn!(error = %error, "cannot see the depth of the queue");
+                }
             }
-        }
+            tokio::time::sleep(INTERVAL).await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = turn => {}
             () = shutdown.requested() => return Ok(()),
         }
     }

@@ -40,18 +40,26 @@ pub(crate) async fn sweep(
         .map(|uploads| (uploads, Left::new()))
         .collect();
     loop {
-        for (uploads, before) in &mut places {
-            match round(&copier, uploads, before).await {
-                Ok(left) => *before = left,
-                Err(error) => {
-                    copier.metrics.transfers.sweep_failed();
-                    tracing::warn!(side = %uploads.at(), error = %error, "cannot look for abandoned uploads");
-                }
-            }
-        }
+        let turn = async {
+            look(&copier, &mut places).await;
+            tokio::time::sleep(interval).await;
+        };
+        // A round that is dropped leaves what it has not ended to the next one, here or elsewhere.
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = turn => {}
             () = shutdown.requested() => return Ok(()),
+        }
+    }
+}
+
+async fn look(copier: &Copier, places: &mut [(Uploads<'_>, Left)]) {
+    for (uploads, before) in places {
+        match round(copier, uploads, before).await {
+            Ok(left) => *before = left,
+            Err(error) => {
+                copier.metrics.transfers.sweep_failed();
+                tracing::warn!(side = %uploads.at(), error = %error, "cannot look for abandoned uploads");
+            }
         }
     }
 }

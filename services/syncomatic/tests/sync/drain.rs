@@ -66,6 +66,24 @@ async fn an_idle_service_drains_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_hangs_does_not_hold_up_a_drain() {
+    let world = World::new().await;
+    let mut config = world.config();
+    config.limits.sweep_interval = Duration::from_millis(100);
+    let service = world.run(config);
+    service.until_ready().await;
+    let hang = Rule::on("s3:ListObjectsV2").delay(Duration::from_secs(60));
+    world.europe.faults().inject(hang);
+    until("the sweep's look hangs", async || {
+        world.europe.faults().injected("s3:ListObjectsV2") > 0
+    })
+    .await;
+    let started = Instant::now();
+    service.stop().await.expect("drained");
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_in_hand_stays_hidden_beyond_its_time_out() {
     let world = World::new().await;
     let mut config = world.config();
