@@ -42,7 +42,7 @@ pub enum Compare {
 
 /// What every comparison takes.
 #[derive(Args, Clone, Debug)]
-pub struct Output {
+pub struct Work {
     /// Rounds; a figure is the median of them.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
     rounds: u8,
@@ -63,7 +63,7 @@ pub struct Output {
     files: report::Output,
 }
 
-impl Output {
+impl Work {
     /// What is sent.
     fn mix(&self) -> Mix {
         Mix {
@@ -90,11 +90,11 @@ impl Compare {
     /// # Errors
     /// When there is no figure: the endpoint is not there, the command does not do its work.
     pub async fn run(&self) -> Result<(), Failure> {
-        let (report, output) = match self {
-            Self::Http(endpoint) => (endpoint.measure().await?, &endpoint.output),
-            Self::Drain(drain) => (Box::pin(drain.measure()).await?, &drain.output),
-            Self::Copy(copy) => (Box::pin(copy.measure()).await?, &copy.output),
+        let (report, work) = match self {
+            Self::Http(endpoint) => (endpoint.measure().await?, &endpoint.work),
+            Self::Drain(drain) => (Box::pin(drain.measure()).await?, &drain.work),
+            Self::Copy(copy) => (Box::pin(copy.measure()).await?, &copy.work),
         };
-        report.show(&output.files)
+        report.show(&work.files)
     }
 }

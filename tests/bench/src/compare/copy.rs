@@ -9,7 +9,7 @@ use local::aws::{ARCHIVE_SUFFIX, Aws, DESTINATION_BUCKET, SOURCE_BUCKET, Side};
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 use super::{
-    Output,
+    Work,
     drain::{count, emulated},
     endpoint::to_mebibytes,
     running,
@@ -35,7 +35,7 @@ pub struct Copy {
     limit: Duration,
 
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) work: Work,
 
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -46,10 +46,10 @@ impl Copy {
     pub(super) async fn measure(&self) -> Result<Report, Failure> {
         let name = self.command[0].to_string_lossy().into_owned();
         let what = format!("{} objects of {} bytes", self.objects, self.bytes);
-        let mut report = self.output.report(&what, &name);
+        let mut report = self.work.report(&what, &name);
         let (mut cpu, mut each, mut rates, mut peaks, mut unlike) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..self.output.rounds {
+        for _ in 0..self.work.rounds {
             let aws = emulated(1).await?;
             self.fill(&aws).await?;
             let mut variables = vec![("SOURCE_QUEUE_URL", aws.queue_url.clone())];
@@ -90,7 +90,7 @@ impl Copy {
 
     async fn fill(&self, aws: &Aws) -> Result<(), Failure> {
         let s3 = aws_clients::s3(&aws.source.config);
-        let mut random = StdRng::seed_from_u64(self.output.seed);
+        let mut random = StdRng::seed_from_u64(self.work.seed);
         let mut bytes = vec![0; usize::try_from(self.bytes).unwrap_or(usize::MAX)];
         for number in 0..self.objects {
             random.fill_bytes(&mut bytes);

@@ -14,7 +14,7 @@ use flate2::read::MultiGzDecoder;
 use local::aws::{Aws, DESTINATION_REGION, SOURCE_BUCKET, SOURCE_REGION, STREAM};
 use local_cloud::CloudSettings;
 
-use super::{Output, endpoint::to_mebibytes, running};
+use super::{Work, endpoint::to_mebibytes, running};
 use crate::{
     Failure,
     population::Population,
@@ -43,7 +43,7 @@ pub struct Drain {
     limit: Duration,
 
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) work: Work,
 
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -62,14 +62,14 @@ struct Found {
 impl Drain {
     pub(super) async fn measure(&self) -> Result<Report, Failure> {
         let name = self.command[0].to_string_lossy().into_owned();
-        let mut report = self.output.report(
+        let mut report = self.work.report(
             &format!("{} events from {} shards", self.events, self.shards),
             &name,
         );
         let (mut cpu, mut rates, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
         let (mut objects, mut stored, mut missing, mut again) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..self.output.rounds {
+        for _ in 0..self.work.rounds {
             let aws = emulated(self.shards).await?;
             let bytes = self.fill(&aws).await?;
             let account = aws.source.cloud.account();
@@ -119,7 +119,7 @@ impl Drain {
     /// Puts the events into the stream, and gives their bytes.
     async fn fill(&self, aws: &Aws) -> Result<u64, Failure> {
         let kinesis = aws_clients::kinesis(&aws.source.config);
-        let mut population = Population::new(self.output.mix());
+        let mut population = Population::new(self.work.mix());
         let (mut left, mut bytes) = (usize::try_from(self.events).unwrap_or(usize::MAX), 0);
         while left > 0 {
             let entries: Result<Vec<_>, _> = (0..left.min(PUT_MAX))

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::{HeaderName, HeaderValue};
 
-use super::Output;
+use super::Work;
 use crate::{
     Failure,
     load::{self, Arrivals, Loaded, Target},
@@ -51,7 +51,7 @@ pub struct Endpoint {
     pid: Option<u32>,
 
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) work: Work,
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -69,11 +69,11 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 impl Endpoint {
     pub(super) async fn measure(&self) -> Result<Report, Failure> {
         let target = Target::plain(&self.url, &self.headers).await?;
-        let mut population = Population::new(self.output.mix());
+        let mut population = Population::new(self.work.mix());
         let (mut rates, mut cpu, mut p50, mut p99) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let connections = usize::from(self.connections);
         let mut memory = Vec::new();
-        for _ in 0..self.output.rounds {
+        for _ in 0..self.work.rounds {
             let bodies = (0..self.requests).map(|_| self.body(&mut population)).collect();
             let before = self.usage()?;
             let loaded = load::closed(&target, connections, &load::prepared(bodies)).await?;
@@ -89,7 +89,7 @@ impl Endpoint {
             let arrivals = Arrivals {
                 rate: rate / 2.0,
                 duration: self.latency,
-                seed: self.output.seed,
+                seed: self.work.seed,
             };
             let bodies: load::Bodies = {
                 let (endpoint, mut population) = (self.clone(), population.clone());
@@ -102,7 +102,7 @@ impl Endpoint {
             p50.push(loaded.latency_ms(0.5));
             p99.push(loaded.latency_ms(0.99));
         }
-        let mut report = self.output.report(
+        let mut report = self.work.report(
             &format!("{} events a request", self.events_a_request()),
             &self.url,
         );
