@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Each range is read with `If-Match` on the source object that was compared, so parts of two versions
-//! never meet. A part is gathered before it is sent where there is memory for it (see [`crate::gather`]), else
-//! streamed. Its CRC64NVME is computed on the way and held against what the destination computed; the CRCs of all parts combine to that of the object, which must be the source's. Only
+//! never meet. A part is gathered before it is sent where there is memory for it (see [`crate::gather`]),
+//! else streamed. Its CRC64NVME is computed on the way and held against what the destination computed; the
+//! CRCs of all parts combine to that of the object, which must be the source's. Only
 //! `CompleteMultipartUpload` makes anything visible, with the same condition as a write in one piece.
 
 use std::collections::BTreeMap;
