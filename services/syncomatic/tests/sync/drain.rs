@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use local_cloud::Rule;
+use local_cloud::{LocalCloud, Rule};
 use service_runtime::Runtime;
 
 use crate::harness::{Calls, World, bytes, until};
@@ -66,18 +66,28 @@ async fn an_idle_service_drains_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_that_hangs_does_not_hold_up_a_drain() {
+async fn a_sweep_that_hangs_does_not_hold_up_a_drain() {
     let world = World::new().await;
+    let hang = Rule::on("s3:ListObjectsV2").delay(Duration::from_secs(60));
+    drained_while_it_hangs(&world, &world.europe, hang).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_the_queue_that_hangs_does_not_hold_up_a_drain() {
+    let world = World::new().await;
+    // The first establishes at start whose queue it is.
+    let hang = Rule::on("sqs:GetQueueAttributes").skip(1);
+    let hang = hang.delay(Duration::from_secs(60));
+    drained_while_it_hangs(&world, &world.china, hang).await;
+}
+
+async fn drained_while_it_hangs(world: &World, side: &LocalCloud, hang: Rule) {
     let mut config = world.config();
     config.limits.sweep_interval = Duration::from_millis(100);
+    side.faults().inject(hang.clone());
     let service = world.run(config);
     service.until_ready().await;
-    let hang = Rule::on("s3:ListObjectsV2").delay(Duration::from_secs(60));
-    world.europe.faults().inject(hang);
-    until("the sweep's look hangs", async || {
-        world.europe.faults().injected("s3:ListObjectsV2") > 0
-    })
-    .await;
+    until("a look hangs", async || side.faults().fired(&hang) > 0).await;
     let started = Instant::now();
     service.stop().await.expect("drained");
     assert!(started.elapsed() < Duration::from_secs(5));

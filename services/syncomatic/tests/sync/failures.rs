@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use local_cloud::Rule;
+use local_cloud::{LocalCloud, Rule};
 
 use crate::harness::{Calls, World, bytes, until};
 
@@ -169,21 +169,41 @@ async fn a_write_may_take_longer_than_the_read_time_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_access_stops_receiving_and_shows() {
     let world = World::new().await;
+    let refusal = Rule::on("s3:PutObject").fail(403, "AccessDenied");
+    let shown = "access: PutObject at the destination: AccessDenied";
+    refused(&world, &world.europe, refusal, shown).await;
+}
+
+/// S3 says with a 400 that a key may not be used to encrypt (`KMS.` and the exception's name,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_destination_may_not_use_stops_receiving_and_shows() {
+    let world = World::new().await;
+    let refusal = Rule::on("s3:PutObject").fail(400, "KMS.DisabledException");
+    let shown = "access: PutObject at the destination: KMS.DisabledException";
+    refused(&world, &world.europe, refusal, shown).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_source_may_not_use_stops_receiving_and_shows() {
+    let world = World::new().await;
+    let refusal = Rule::on("s3:GetObject").fail(400, "KMS.KMSInvalidStateException");
+    let shown = "access: GetObject at the source: KMS.KMSInvalidStateException";
+    refused(&world, &world.china, refusal, shown).await;
+}
+
+/// Twenty objects meet a refusal at one side, until it is lifted.
+async fn refused(world: &World, side: &LocalCloud, refusal: Rule, shown: &str) {
     let mut config = world.config();
     config.limits.concurrency = 2;
     config.limits.visibility_timeout = Duration::from_secs(2);
     let service = world.run(config);
     service.until_ready().await;
-    world
-        .europe
-        .faults()
-        .inject(Rule::on("s3:PutObject").fail(403, "AccessDenied"));
+    side.faults().inject(refusal);
     for number in 0..20 {
         world.put_source(&format!("{number}"), "x").await;
     }
-    service
-        .until_not_ready("access: PutObject at the destination: AccessDenied")
-        .await;
+    service.until_not_ready(shown).await;
     let openings = || service.metric("syncomatic_circuit_openings_total", Some("denied"));
     until("probes were refused", async || openings() >= 4).await;
     let received = service.metric("syncomatic_messages_received_total", None);
@@ -194,7 +214,7 @@ async fn refused_access_stops_receiving_and_shows() {
         openings()
     );
 
-    world.europe.faults().clear();
+    side.faults().clear();
     world.until_queue_is_empty().await;
     service.until_ready().await;
     assert_eq!(service.records("copied"), 20);
