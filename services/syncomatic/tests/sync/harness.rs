@@ -253,6 +253,15 @@ impl World {
         self.put(key, body).send().await.expect("stored at the source");
     }
 
+    /// An object of the source that says, and is seen to say, that it is encoded so.
+    pub(crate) async fn put_encoded(&self, key: &str, body: Vec<u8>, encoding: &str) {
+        let put = self.put(key, body).content_encoding(encoding);
+        put.send().await.expect("stored");
+        let head = self.source.s3.head_object().bucket(SOURCE_BUCKET).key(key);
+        let head = head.send().await.expect("there");
+        assert_eq!(head.content_encoding.as_deref(), Some(encoding));
+    }
+
     pub(crate) async fn get_destination(&self, key: &str) -> Option<GetObjectOutput> {
         let answer = self
             .destination
