@@ -10,13 +10,13 @@
 mod clients;
 mod shards;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use clap::{Args, Subcommand};
 
 use crate::{
-    Failure,
-    report::{Output, provenance},
+    Failure, program,
+    report::{Output, Table, provenance},
 };
 
 /// What grows.
@@ -67,17 +67,32 @@ pub struct Clients {
 }
 
 impl Scale {
-    /// Measures, and shows the table.
+    /// Measures the release build, and shows the table.
     ///
     /// # Errors
     /// When something cannot be measured.
     pub async fn run(&self) -> Result<(), Failure> {
-        let (mut table, output) = match self {
-            Self::Hoard(plan) => (Box::pin(shards::measure(plan)).await?, &plan.output),
-            Self::Events(plan) => (Box::pin(clients::measure(plan)).await?, &plan.output),
+        let (name, output) = match self {
+            Self::Hoard(plan) => ("hoard", &plan.output),
+            Self::Events(plan) => ("events", &plan.output),
         };
-        table.facts = provenance();
-        table.show(output)
+        for program in program::built(&[name]).await? {
+            let mut table = self.measure(&program).await?;
+            table.facts = provenance();
+            table.show(output)?;
+        }
+        Ok(())
+    }
+
+    /// The table of one program.
+    ///
+    /// # Errors
+    /// When something cannot be measured.
+    pub async fn measure(&self, program: &Path) -> Result<Table, Failure> {
+        match self {
+            Self::Hoard(plan) => Box::pin(shards::measure(plan, program)).await,
+            Self::Events(plan) => Box::pin(clients::measure(plan, program)).await,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `events` with more and more clients.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, path::Path};
 
 use event_model::Producer;
 use events::credentials::{CredentialsFile, HashKey, issue};
@@ -14,7 +14,7 @@ use crate::{
     events::raise_open_files,
     load::{Connection, Target},
     population::{Mix, Population},
-    program::{self, Program, logged},
+    program::{Program, logged},
     report::Table,
 };
 
@@ -25,7 +25,7 @@ const WORKERS: usize = 64;
 /// Shards of the stream.
 const SHARDS: u16 = 8;
 
-pub(super) async fn measure(plan: &Clients) -> Result<Table, Failure> {
+pub(super) async fn measure(plan: &Clients, events: &Path) -> Result<Table, Failure> {
     // Programs inherit it, so it comes before any of them.
     let files = raise_open_files();
     let most = plan.clients.iter().copied().max().unwrap_or_default();
@@ -34,10 +34,6 @@ pub(super) async fn measure(plan: &Clients) -> Result<Table, Failure> {
             "{most} connections need more files than the {files} that the system allows this program"
         )));
     }
-    let paths = program::built(&["events"]).await?;
-    let events = paths
-        .first()
-        .ok_or_else(|| Failure::NotMeasured("there is no events".to_owned()))?;
     let columns = [
         "clients",
         "partners",
@@ -59,7 +55,7 @@ pub(super) async fn measure(plan: &Clients) -> Result<Table, Failure> {
     Ok(table)
 }
 
-async fn one(plan: &Clients, clients: u32, events: &std::path::Path) -> Result<Vec<f64>, Failure> {
+async fn one(plan: &Clients, clients: u32, events: &Path) -> Result<Vec<f64>, Failure> {
     let (source, destination) = (
         CloudSettings::in_memory(SOURCE_REGION),
         CloudSettings::in_memory(DESTINATION_REGION),
@@ -137,8 +133,8 @@ async fn one(plan: &Clients, clients: u32, events: &std::path::Path) -> Result<V
 /// Makes the clients' credentials, and gives each one's key and secret.
 fn issue_all(
     clients: u32,
-    credentials: &std::path::Path,
-    hash_key_file: &std::path::Path,
+    credentials: &Path,
+    hash_key_file: &Path,
 ) -> Result<Vec<(String, String)>, Failure> {
     let (hash_key, hash_key_text) = HashKey::generate();
     let mut file = CredentialsFile::default();

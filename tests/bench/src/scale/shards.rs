@@ -1,6 +1,6 @@
 //! `hoard` over more and more shards.
 
-use std::time::Duration;
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use aws_clients::{SdkConfig, describe};
 use aws_sdk_kinesis::{primitives::Blob, types::PutRecordsRequestEntry};
@@ -12,7 +12,7 @@ use super::{Shards, say};
 use crate::{
     Failure,
     population::{Mix, Population},
-    program::{self, Program, Usage},
+    program::{Program, Usage, logged},
     report::Table,
 };
 
@@ -22,14 +22,10 @@ const CALLS: [&str; 3] = ["kinesis:GetRecords", "s3:PutObject", "s3:GetObject"];
 const TICK: Duration = Duration::from_millis(100);
 /// The most entries that PutRecords takes.
 const PUT_MAX: usize = 500;
-/// How long hoard gets to find its shards.
-const SETTLE: Duration = Duration::from_secs(8);
+/// How long hoard gets to claim its shards.
+const CLAIM_MAX: Duration = Duration::from_secs(120);
 
-pub(super) async fn measure(plan: &Shards) -> Result<Table, Failure> {
-    let paths = program::built(&["hoard"]).await?;
-    let hoard = paths
-        .first()
-        .ok_or_else(|| Failure::NotMeasured("there is no hoard".to_owned()))?;
+pub(super) async fn measure(plan: &Shards, hoard: &Path) -> Result<Table, Failure> {
     let columns = [
         "shards",
         "rest: CPU ms/s",
@@ -50,7 +46,7 @@ pub(super) async fn measure(plan: &Shards) -> Result<Table, Failure> {
     Ok(table)
 }
 
-async fn one(plan: &Shards, shards: u16, hoard: &std::path::Path) -> Result<Vec<f64>, Failure> {
+async fn one(plan: &Shards, shards: u16, hoard: &Path) -> Result<Vec<f64>, Failure> {
     let (source, destination) = (
         CloudSettings::in_memory(SOURCE_REGION),
         CloudSettings::in_memory(DESTINATION_REGION),
@@ -80,9 +76,9 @@ async fn one(plan: &Shards, shards: u16, hoard: &std::path::Path) -> Result<Vec<
         ("AWS_ACCESS_KEY_ID", account.access_key_id.clone()),
         ("AWS_SECRET_ACCESS_KEY", account.secret_access_key.clone()),
     ];
-    let program = Program::start("hoard", hoard, arguments, &variables, folder.path(), None)?;
-    // It claims its shards one after the other; that is not what is measured.
-    sleep(SETTLE).await;
+    let mut program = Program::start("hoard", hoard, arguments, &variables, folder.path(), None)?;
+    let admin = program.logged(|line| logged(line, "starting", "admin")).await?;
+    until_running(admin, shards).await?;
 
     let seconds = plan.duration.as_secs_f64();
     let (before, calls) = (program.usage()?, total(faults));
@@ -108,6 +104,29 @@ async fn one(plan: &Shards, shards: u16, hoard: &std::path::Path) -> Result<Vec<
     program.end().await?;
     aws.stop().await;
     Ok(row)
+}
+
+/// Waits until hoard reads all its shards: it claims them one after the other, which is not what is measured.
+async fn until_running(admin: SocketAddr, shards: u16) -> Result<(), Failure> {
+    let unread = |error: reqwest::Error| Failure::NotMeasured(format!("no metrics: {error}"));
+    let (running, patience) = (
+        format!("hoard_shards{{state=\"running\"}} {shards}"),
+        Instant::now() + CLAIM_MAX,
+    );
+    loop {
+        let answer = reqwest::get(format!("http://{admin}/metrics"))
+            .await
+            .map_err(unread)?;
+        let metrics = answer.text().await.map_err(unread)?;
+        if metrics.lines().any(|line| line == running) {
+            return Ok(());
+        }
+        if Instant::now() > patience {
+            let problem = format!("hoard did not claim {shards} shards in {CLAIM_MAX:?}");
+            return Err(Failure::NotMeasured(problem));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Sends at the rate for as long as the plan says, and gives how many calls that took.
