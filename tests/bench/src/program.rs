@@ -1,6 +1,8 @@
 //! Programs as processes of their own: started on a core, watched through their log, and measured by
 //! what the kernel has counted for them.
 
+mod scrape;
+
 use std::{
     ffi::OsStr,
     fs::File,
@@ -14,6 +16,8 @@ use tokio::{
     process::{Child, Command},
     time::{Instant, sleep, timeout},
 };
+
+pub use scrape::Scrape;
 
 use crate::{Failure, cores::Cores};
 

@@ -1,6 +1,7 @@
 //! The service that is measured, and the emulated Kinesis and S3 that it stands between: each a process.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -13,16 +14,12 @@ use aws_sdk_s3::{
     types::{BucketLocationConstraint, CreateBucketConfiguration},
 };
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::sleep,
-};
+use tokio::time::sleep;
 
 use crate::{
     Failure,
     cores::Cores,
-    program::{Program, Usage},
+    program::{Program, Scrape, Usage, logged},
 };
 
 pub(super) const REGION: &str = "cn-north-1";
@@ -30,6 +27,8 @@ pub(super) const REGION: &str = "cn-north-1";
 pub(super) const KEY_ID: &str = "bench";
 pub(super) const SECRET: &str = "bench-secret";
 const BUCKET: &str = "archive";
+/// What hoard has stored and will not read again.
+const COMMITTED: &str = "hoard_records_committed_total";
 /// PutRecords takes so many.
 const RECORDS_A_CALL: usize = 500;
 /// Longer than the largest stream takes.
@@ -56,7 +55,7 @@ pub(super) struct Stream {
 /// A running hoard.
 pub(super) struct Archive {
     program: Program,
-    admin: String,
+    admin: SocketAddr,
     _folder: TempDir,
 }
 
@@ -189,12 +188,7 @@ impl Archive {
         ];
         let arguments = arguments.iter().flat_map(|(flag, value)| [*flag, *value]);
         let mut program = Program::start("hoard", path, arguments, &variables, logs.path(), Some(cores))?;
-        let admin = program
-            .logged(|line| {
-                let line: serde_json::Value = serde_json::from_str(line).ok()?;
-                line["admin"].as_str().map(str::to_owned)
-            })
-            .await?;
+        let admin = program.logged(|line| logged(line, "starting", "admin")).await?;
         Ok(Self {
             program,
             admin,
@@ -206,7 +200,7 @@ impl Archive {
     pub(super) async fn until_committed(&mut self, records: usize) -> Result<(), Failure> {
         let patience = Instant::now() + PATIENCE;
         loop {
-            let committed = self.metric("hoard_records_committed_total ").await?;
+            let committed = Scrape::of(self.admin).await?.value::<usize>(COMMITTED)?;
             if committed == records {
                 return Ok(());
             }
@@ -224,19 +218,6 @@ impl Archive {
 
     pub(super) async fn end(self) -> Result<(), Failure> {
         self.program.end().await
-    }
-
-    /// A counter, 0 while it is not there.
-    async fn metric(&self, name: &str) -> Result<usize, Failure> {
-        let unread = || Failure::system("hoard's metrics cannot be read");
-        let mut connection = TcpStream::connect(&self.admin).await.map_err(unread())?;
-        let request = "GET /metrics HTTP/1.1\r\nhost: hoard\r\nconnection: close\r\n\r\n";
-        connection.write_all(request.as_bytes()).await.map_err(unread())?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).await.map_err(unread())?;
-        let value = answer.lines().find_map(|line| line.strip_prefix(name));
-        let value = value.unwrap_or("0").trim().parse();
-        value.map_err(|_| Failure::NotMeasured(format!("{name}is not a number")))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     events::raise_open_files,
     load::{Connection, Target},
     population::{Mix, Population},
-    program::{Program, logged},
+    program::{Program, Scrape, logged},
     report::Table,
 };
 
@@ -109,11 +109,7 @@ async fn one(plan: &Clients, clients: u32, events: &Path) -> Result<Vec<f64>, Fa
     let took = begun.elapsed().as_secs_f64();
     let after = program.usage()?;
     let calls = faults.injected("kinesis:PutRecords") - calls;
-    let metrics = reqwest::get(format!("http://{admin}/metrics")).await;
-    let metrics = match metrics {
-        Ok(answer) => answer.text().await.unwrap_or_default(),
-        Err(error) => return Err(Failure::NotMeasured(format!("no metrics: {error}"))),
-    };
+    let series = Scrape::of(admin).await?.series();
     drop(connections);
     program.end().await?;
     aws.stop().await;
@@ -126,7 +122,7 @@ async fn one(plan: &Clients, clients: u32, events: &Path) -> Result<Vec<f64>, Fa
         to_f64(calls) * 1e3 / requests,
         to_f64(at_rest.resident_bytes) / 1_048_576.0,
         to_f64(after.resident_bytes) / 1_048_576.0,
-        to_f64(metrics.lines().filter(|line| !line.starts_with('#')).count() as u64),
+        to_f64(series as u64),
     ])
 }
 

@@ -12,12 +12,14 @@ use super::{Shards, say};
 use crate::{
     Failure,
     population::{Mix, Population},
-    program::{Program, Usage, logged},
+    program::{Program, Scrape, Usage, logged},
     report::Table,
 };
 
 /// Calls that are counted one by one.
 const CALLS: [&str; 3] = ["kinesis:GetRecords", "s3:PutObject", "s3:GetObject"];
+/// The shards that hoard reads.
+const RUNNING: &str = "hoard_shards{state=\"running\"}";
 /// What hoard has read.
 const READ: &str = "hoard_records_read_total";
 /// Between two calls of PutRecords.
@@ -90,9 +92,10 @@ async fn one(plan: &Shards, shards: u16, hoard: &Path) -> Result<Vec<f64>, Failu
 
     let (before, calls) = (program.usage()?, total(faults));
     let single = CALLS.map(|call| faults.injected(call));
-    let read = metric(admin, READ).await?;
+    let read: u64 = Scrape::of(admin).await?.value(READ)?;
     let own = send(plan, &aws.source.config).await?;
     let used = program.usage()?;
+    let read = Scrape::of(admin).await?.value::<u64>(READ)? - read;
     let work_calls = (total(faults) - calls).saturating_sub(own);
     let mut row = vec![
         f64::from(shards),
@@ -100,7 +103,7 @@ async fn one(plan: &Shards, shards: u16, hoard: &Path) -> Result<Vec<f64>, Failu
         to_f64(rest_calls) / seconds,
         cpu_ms(before, used) / seconds,
         to_f64(work_calls) / seconds,
-        (metric(admin, READ).await? - read) / seconds,
+        to_f64(read) / seconds,
     ];
     for (call, before) in CALLS.into_iter().zip(single) {
         row.push(to_f64(faults.injected(call) - before) / seconds);
@@ -114,7 +117,7 @@ async fn one(plan: &Shards, shards: u16, hoard: &Path) -> Result<Vec<f64>, Failu
 /// Waits until hoard reads all its shards: it claims them one after the other, which is not what is measured.
 async fn until_running(admin: SocketAddr, shards: u16) -> Result<(), Failure> {
     let patience = Instant::now() + CLAIM_MAX;
-    while metric(admin, "hoard_shards{state=\"running\"}").await? < f64::from(shards) {
+    while Scrape::of(admin).await?.value::<u16>(RUNNING)? < shards {
         if Instant::now() > patience {
             let problem = format!("hoard did not claim {shards} shards in {CLAIM_MAX:?}");
             return Err(Failure::NotMeasured(problem));
@@ -122,18 +125,6 @@ async fn until_running(admin: SocketAddr, shards: u16) -> Result<(), Failure> {
         sleep(Duration::from_millis(50)).await;
     }
     Ok(())
-}
-
-/// What hoard says of itself, 0 while it says nothing.
-async fn metric(admin: SocketAddr, series: &str) -> Result<f64, Failure> {
-    let unread = |error: reqwest::Error| Failure::NotMeasured(format!("no metrics: {error}"));
-    let answer = reqwest::get(format!("http://{admin}/metrics"))
-        .await
-        .map_err(unread)?;
-    let metrics = answer.text().await.map_err(unread)?;
-    let value = metrics.lines().find_map(|line| line.strip_prefix(series));
-    let value = value.unwrap_or("0").trim().parse();
-    value.map_err(|_| Failure::NotMeasured(format!("{series} is not a number")))
 }
 
 /// Sends at the rate for as long as the plan says, and gives how many calls that took.
