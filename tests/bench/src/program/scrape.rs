@@ -27,7 +27,7 @@ impl Scrape {
     /// When it is not such a number.
     pub fn value<T: FromStr + Default>(&self, series: &str) -> Result<T, Failure> {
         let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ').map(str::parse);
-        let found = self.0.lines().find_map(|line| value(line));
+        let found = self.0.lines().find_map(value);
         found
             .unwrap_or_else(|| Ok(T::default()))
             .map_err(|_| Failure::NotMeasured(format!("{series} is not a number")))
