@@ -40,10 +40,12 @@ impl Authority {
     /// There are no random bytes.
     pub fn new() -> Result<Self, AuthorityError> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "tls-front");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate().map_err(failed)?;
+        // By its name a client looks for it among those it trusts: no two may have the same.
+        let name = format!("tls-front {:x?}", params.key_identifier(&key));
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(failed)?;
         Ok(Self(Arc::new(issuer)))
     }
