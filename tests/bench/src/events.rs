@@ -5,7 +5,8 @@
 //! 1. reading and judging events and nothing else, with the usual tree and with the project's own;
 //! 2. `events`, a hundred events a request, each event in a record of its own, then with `--aggregate`;
 //! 3. the bare handler, then `events`, one event a request, over the same connections;
-//! 4. how long `events` takes to answer at half of the load that it took in 3, beside PutRecords alone.
+//! 4. how long `events` takes to answer at half of the load that it took in 3, beside PutRecords alone;
+//! 5. with `--tls`, batches and single events once more, where TLS is between `events` and Kinesis.
 //!
 //! Every event is sent once, so nothing is answered from memory, and every one must be accepted, or
 //! there is no figure.
@@ -20,7 +21,10 @@ use bytes::Bytes;
 use clap::Args;
 
 pub(crate) use self::idle::raise_open_files;
-use self::{floor::Floors, world::World};
+use self::{
+    floor::Floors,
+    world::{Wire, World},
+};
 use crate::{
     Failure,
     cores::Cores,
@@ -64,6 +68,10 @@ pub struct Plan {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=60_000))]
     idle: u32,
 
+    /// Measures batches and single events over TLS to Kinesis as well.
+    #[arg(long)]
+    tls: bool,
+
     /// Decides devices and events.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -86,6 +94,8 @@ struct Rounds {
     p99: Vec<f64>,
     sink_p50: Vec<f64>,
     sink_p99: Vec<f64>,
+    batched_tls: Vec<f64>,
+    single_tls: Vec<f64>,
 }
 
 /// Measures everything.
@@ -102,7 +112,7 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
     let [events, cloud] = paths.as_slice() else {
         return Err(Failure::NotMeasured("two programs are needed".to_owned()));
     };
-    let start = async |more: &[&str]| World::start(events, cloud, cores, more).await;
+    let start = async |more: &[&str]| World::start(events, cloud, cores, more, Wire::Plain).await;
     let mut population = Population::new(Mix {
         seed: plan.seed,
         ..Mix::default()
@@ -134,8 +144,17 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
         say(&format!("latency at {rate:.0} requests/s"));
         latency(plan, &world, rate, &mut population, &mut rounds).await?;
         world.end().await?;
+        if plan.tls {
+            say("events over TLS, in batches and one by one");
+            let world = World::start(events, cloud, cores, &[], Wire::Tls).await?;
+            over_tls(plan, &world, &mut population, &mut rounds).await?;
+            world.end().await?;
+        }
     }
     let mut lines = lines(&rounds);
+    if plan.tls {
+        lines.extend(lines_over_tls(&rounds));
+    }
     let mut notes = vec![NOTES.to_owned()];
     if plan.idle > 0 {
         say("idle connections");
@@ -224,6 +243,48 @@ async fn aggregated(
     let (micros, _) = processor_time(&world.service, &world.target, BATCH_CONNECTIONS, BATCH, bodies).await?;
     rounds.aggregated.push(micros / to_f64(BATCH));
     Ok(())
+}
+
+async fn over_tls(
+    plan: &Plan,
+    world: &World,
+    population: &mut Population,
+    rounds: &mut Rounds,
+) -> Result<(), Failure> {
+    let (service, target) = (&world.service, &world.target);
+    let bodies_of_many = bodies(population, plan.batched, BATCH);
+    let (micros, _) = processor_time(service, target, BATCH_CONNECTIONS, BATCH, bodies_of_many).await?;
+    rounds.batched_tls.push(micros / to_f64(BATCH));
+    let bodies_of_one = bodies(population, plan.single, 1);
+    let (micros, _) = processor_time(service, target, SINGLE_CONNECTIONS, 1, bodies_of_one).await?;
+    rounds.single_tls.push(micros);
+    Ok(())
+}
+
+fn lines_over_tls(rounds: &Rounds) -> Vec<Line> {
+    let added = |tls: &[f64], plain: &[f64]| -> Vec<f64> {
+        tls.iter().zip(plain).map(|(tls, plain)| tls - plain).collect()
+    };
+    let line = |what, unit, values: Vec<f64>| Line::new(what, unit, values);
+    let (batched, single) = (&rounds.batched_tls, &rounds.single_tls);
+    vec![
+        line("TLS to Kinesis: events, batched", "CPU µs/event", batched.clone()),
+        line(
+            "TLS to Kinesis: added, batched",
+            "CPU µs/event",
+            added(batched, &rounds.batched),
+        ),
+        line(
+            "TLS to Kinesis: events, one event a request",
+            "CPU µs/request",
+            single.clone(),
+        ),
+        line(
+            "TLS to Kinesis: added, one event a request",
+            "CPU µs/request",
+            added(single, &rounds.single),
+        ),
+    ]
 }
 
 async fn bare(
