@@ -13,6 +13,7 @@
 
 mod floor;
 mod idle;
+mod over_tls;
 mod world;
 
 use std::time::Duration;
@@ -23,6 +24,7 @@ use clap::Args;
 pub(crate) use self::idle::raise_open_files;
 use self::{
     floor::Floors,
+    over_tls::OverTls,
     world::{Wire, World},
 };
 use crate::{
@@ -94,8 +96,7 @@ struct Rounds {
     p99: Vec<f64>,
     sink_p50: Vec<f64>,
     sink_p99: Vec<f64>,
-    batched_tls: Vec<f64>,
-    single_tls: Vec<f64>,
+    tls: OverTls,
 }
 
 /// Measures everything.
@@ -147,13 +148,13 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
         if plan.tls {
             say("events over TLS, in batches and one by one");
             let world = World::start(events, cloud, cores, &[], Wire::Tls).await?;
-            over_tls(plan, &world, &mut population, &mut rounds).await?;
+            rounds.tls.measure(plan, &world, &mut population).await?;
             world.end().await?;
         }
     }
     let mut lines = lines(&rounds);
     if plan.tls {
-        lines.extend(lines_over_tls(&rounds));
+        lines.extend(rounds.tls.lines(&rounds.batched, &rounds.single));
     }
     let mut notes = vec![NOTES.to_owned()];
     if plan.idle > 0 {
@@ -243,48 +244,6 @@ async fn aggregated(
     let (micros, _) = processor_time(&world.service, &world.target, BATCH_CONNECTIONS, BATCH, bodies).await?;
     rounds.aggregated.push(micros / to_f64(BATCH));
     Ok(())
-}
-
-async fn over_tls(
-    plan: &Plan,
-    world: &World,
-    population: &mut Population,
-    rounds: &mut Rounds,
-) -> Result<(), Failure> {
-    let (service, target) = (&world.service, &world.target);
-    let bodies_of_many = bodies(population, plan.batched, BATCH);
-    let (micros, _) = processor_time(service, target, BATCH_CONNECTIONS, BATCH, bodies_of_many).await?;
-    rounds.batched_tls.push(micros / to_f64(BATCH));
-    let bodies_of_one = bodies(population, plan.single, 1);
-    let (micros, _) = processor_time(service, target, SINGLE_CONNECTIONS, 1, bodies_of_one).await?;
-    rounds.single_tls.push(micros);
-    Ok(())
-}
-
-fn lines_over_tls(rounds: &Rounds) -> Vec<Line> {
-    let added = |tls: &[f64], plain: &[f64]| -> Vec<f64> {
-        tls.iter().zip(plain).map(|(tls, plain)| tls - plain).collect()
-    };
-    let line = |what, unit, values: Vec<f64>| Line::new(what, unit, values);
-    let (batched, single) = (&rounds.batched_tls, &rounds.single_tls);
-    vec![
-        line("TLS to Kinesis: events, batched", "CPU µs/event", batched.clone()),
-        line(
-            "TLS to Kinesis: added, batched",
-            "CPU µs/event",
-            added(batched, &rounds.batched),
-        ),
-        line(
-            "TLS to Kinesis: events, one event a request",
-            "CPU µs/request",
-            single.clone(),
-        ),
-        line(
-            "TLS to Kinesis: added, one event a request",
-            "CPU µs/request",
-            added(single, &rounds.single),
-        ),
-    ]
 }
 
 async fn bare(

@@ -164,11 +164,11 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
 }
 
 const NOTES: &str = "\
-CPU is the processor time of the measured process alone, in user and kernel mode, over plain HTTP but where
-TLS is named, whose other end is not counted. The floor of large objects is GetObject streamed into PutObject, without checksums. The bare calls of a
-small object are its share of ReceiveMessage, two HeadObject, GetObject, PutObject, two HeadObject, DeleteMessage.
-Lag is counted from before an object is sent to the source until S3 says that its copy was created. Archives are
-gzip JSON lines; their MiB are of lines.";
+CPU is the processor time of the measured process alone, in user and kernel mode, over plain HTTP but where TLS is
+named; the other end of TLS is a process of its own. The floor of large objects is GetObject streamed into
+PutObject, without checksums. The bare calls of a small object are its share of ReceiveMessage, two HeadObject,
+GetObject, PutObject, two HeadObject, DeleteMessage. Lag is counted from before an object is sent to the source
+until S3 says that its copy was created. Archives are gzip JSON lines; their MiB are of lines.";
 
 fn lines(rounds: &Rounds) -> Vec<Line> {
     let both = |of: fn(f64, f64) -> f64, a: &[f64], b: &[f64]| -> Vec<f64> {
