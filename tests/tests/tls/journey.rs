@@ -1,8 +1,8 @@
 //! Everything arrives over TLS, and no upload is hashed twice.
 //!
 //! S3 takes a body under TLS unsigned (`UNSIGNED-PAYLOAD`), and the CRC64NVME of the whole of it, sent
-//! ahead, is what proves it. The SDK would sign what it is not told to leave unsigned, which takes SHA-256
-//! of every byte.
+//! ahead, is what proves it. A body that lies in memory the SDK would sign unless it is told not to, which
+//! takes SHA-256 of every byte.
 
 use aws_clients::SdkConfig;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;

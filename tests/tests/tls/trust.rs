@@ -28,13 +28,13 @@ async fn none_is_ready(signed_by: &Authority, name: &str, trusted: &Authority, r
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_that_do_not_trust_the_authority_say_so_and_are_not_ready() {
-    none_is_ready(&authority(), ADDRESS, &authority(), UNTRUSTED).await;
+    Box::pin(none_is_ready(&authority(), ADDRESS, &authority(), UNTRUSTED)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_that_are_shown_another_hosts_certificate_say_so_and_are_not_ready() {
     let trusted = authority();
-    none_is_ready(&trusted, "aws.example", &trusted, OTHER_NAME).await;
+    Box::pin(none_is_ready(&trusted, "aws.example", &trusted, OTHER_NAME)).await;
 }
 
 /// What `hoard` says of a cluster that it does not connect to, while it archives.
@@ -75,13 +75,13 @@ fn no_event_is_logged(hoard: &Process) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_not_trusted_is_told_in_the_log_and_the_archive_goes_on() {
-    let said = said_of_the_cluster(&authority(), ADDRESS, &authority()).await;
+    let said = Box::pin(said_of_the_cluster(&authority(), ADDRESS, &authority())).await;
     assert!(said.contains(UNTRUSTED), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_with_another_hosts_certificate_is_told_in_the_log_and_the_archive_goes_on() {
     let trusted = authority();
-    let said = said_of_the_cluster(&trusted, "search.example", &trusted).await;
+    let said = Box::pin(said_of_the_cluster(&trusted, "search.example", &trusted)).await;
     assert!(said.contains(OTHER_NAME), "{said}");
 }
