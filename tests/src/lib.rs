@@ -6,6 +6,7 @@ mod fleet;
 mod pipeline;
 mod process;
 mod stream;
+mod tls;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ pub use archive::{Archive, Line};
 pub use fleet::{Days, Fleet, OpenShard};
 pub use pipeline::{Client, Pipeline, Sent};
 pub use process::{Ended, Process};
+pub use tls::Tls;
 
 /// Asks again and again until `condition` gives something; the error names what never came.
 pub async fn eventually<T>(

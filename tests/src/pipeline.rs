@@ -13,7 +13,7 @@ use service_runtime::settings::config_from;
 use tempfile::TempDir;
 use tokio::time::MissedTickBehavior;
 
-use crate::{Archive, Line, Process, eventually};
+use crate::{Archive, Line, Process, Tls, eventually};
 
 /// Longer than the slowest journey on a busy machine; no test waits for it but to fail.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -31,6 +31,7 @@ pub struct Pipeline {
     pub aws: Aws,
     /// Who may send.
     pub clients: DemoClients,
+    tls: Option<Tls>,
     folder: TempDir,
     binary: &'static str,
 }
@@ -55,8 +56,18 @@ impl Pipeline {
         Self {
             aws,
             clients,
+            tls: None,
             folder,
             binary,
+        }
+    }
+
+    /// From now on programs are started so that they reach both sides over TLS.
+    #[must_use]
+    pub fn over(self, tls: Tls) -> Self {
+        Self {
+            tls: Some(tls),
+            ..self
         }
     }
 
@@ -126,8 +137,15 @@ impl Pipeline {
 
     /// Starts `syncomatic` with these flags too.
     pub async fn syncomatic_with(&self, more: &[(&str, &str)]) -> Process {
+        let syncomatic = self.syncomatic_before_ready(more);
+        syncomatic.ready().await;
+        syncomatic
+    }
+
+    /// Starts `syncomatic` with these flags too, whether or not it will be ready.
+    pub fn syncomatic_before_ready(&self, more: &[(&str, &str)]) -> Process {
         let (source, destination) = (&self.aws.source.cloud, &self.aws.destination.cloud);
-        let (source_url, destination_url) = (source.endpoint_url(), destination.endpoint_url());
+        let [source_url, destination_url] = self.endpoint_urls();
         let source_secret = self.file("source-secret", &source.account().secret_access_key);
         let destination_secret = self.file("destination-secret", &destination.account().secret_access_key);
         let mut flags = vec![
@@ -148,13 +166,12 @@ impl Pipeline {
             ("--visibility-timeout", "2s"),
         ];
         flags.extend(more);
-        self.program("syncomatic", &flags).await
+        self.launch("syncomatic", &flags)
     }
 
-    async fn program(&self, name: &str, flags: &[(&str, &str)]) -> Process {
-        let process = self.launch(name, flags);
-        process.ready().await;
-        process
+    fn endpoint_urls(&self) -> [String; 2] {
+        let plain = || [&self.aws.source, &self.aws.destination].map(|side| side.cloud.endpoint_url());
+        self.tls.as_ref().map_or_else(plain, Tls::endpoint_urls)
     }
 
     fn launch(&self, name: &str, flags: &[(&str, &str)]) -> Process {
@@ -165,14 +182,16 @@ impl Pipeline {
             .map(str::to_owned)
             .collect();
         let account = self.aws.source.cloud.account();
+        let [source_url, _] = self.endpoint_urls();
         // The SDK's own conventions. syncomatic has its two sides from flags and must ignore these.
-        let variables = [
+        let mut variables = vec![
             ("AWS_REGION", account.region.clone()),
-            ("AWS_ENDPOINT_URL", self.aws.source.cloud.endpoint_url()),
+            ("AWS_ENDPOINT_URL", source_url),
             ("AWS_ACCESS_KEY_ID", account.access_key_id.clone()),
             ("AWS_SECRET_ACCESS_KEY", account.secret_access_key.clone()),
             ("RUST_BACKTRACE", "1".to_owned()),
         ];
+        variables.extend(self.tls.as_ref().map(Tls::trust));
         Process::start(self.binary, name, &args, &variables)
     }
 

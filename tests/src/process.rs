@@ -126,6 +126,23 @@ impl Process {
         .unwrap_or_else(|late| panic!("{late}\n{}", self.transcript()));
     }
 
+    /// Waits until the admin port says that the program is not ready, and of this part that it is for this
+    /// reason.
+    pub async fn not_ready(&self, part: &str, reason: &str) {
+        let address = self.logged("starting", "admin").await;
+        let what = format!("{} to be not ready: {part}: {reason}", self.name);
+        let url = format!("http://{address}/readyz");
+        eventually(&what, PATIENCE, async || {
+            let answer = reqwest::get(&url).await.ok()?;
+            let refused = answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE;
+            let text = answer.text().await.ok()?;
+            let is_told = |line: &str| line.starts_with(part) && line.contains(reason);
+            (refused && text.lines().any(is_told)).then_some(())
+        })
+        .await
+        .unwrap_or_else(|late| panic!("{late}\n{}", self.transcript()));
+    }
+
     /// Asks for a drain with SIGTERM and waits for the end.
     pub async fn terminate(self) -> Ended {
         self.signal("TERM").await;

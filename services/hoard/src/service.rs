@@ -169,7 +169,7 @@ async fn prepare(
         config.object_options.clone(),
         metrics.clone(),
     );
-    store.probe().await?;
+    store.probe(bucket_ready).await?;
     let origin = start::settle(&store, config.start).await?;
     let owner = Uuid::new_v4().to_string();
     let name = config.replica_name.as_deref();

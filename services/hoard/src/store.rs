@@ -16,6 +16,7 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use service_runtime::Latch;
 
 use crate::encode::crc64_nvme;
 use crate::error::Error;
@@ -208,29 +209,39 @@ impl Store {
     }
 
     /// Makes sure that conditions are honoured here, by writes to one small object that must be
-    /// refused. The object stays, so no right to delete is needed.
-    pub async fn probe(&self) -> Result<(), Error> {
+    /// refused. The object stays, so no right to delete is needed. While S3 cannot be asked, `ready` says
+    /// why.
+    pub async fn probe(&self, ready: &Latch) -> Result<(), Error> {
         let key = self.state_key("probe");
         let body = Bytes::from_static(b"{}");
-        self.probe_put(&key, &body, None).await?;
-        if self.probe_put(&key, &body, None).await? != Put::Refused {
+        self.probe_put(&key, &body, None, ready).await?;
+        if self.probe_put(&key, &body, None, ready).await? != Put::Refused {
             return Err(self.ignored("If-None-Match"));
         }
         let wrong = ETag("\"00000000000000000000000000000000\"".to_owned());
-        if self.probe_put(&key, &body, Some(&wrong)).await? != Put::Refused {
+        if self.probe_put(&key, &body, Some(&wrong), ready).await? != Put::Refused {
             return Err(self.ignored("If-Match"));
         }
         Ok(())
     }
 
     /// Waits out what may pass; what will not is an error, for at the start somebody is watching.
-    async fn probe_put(&self, key: &str, body: &Bytes, expected: Option<&ETag>) -> Result<Put, Error> {
+    async fn probe_put(
+        &self,
+        key: &str,
+        body: &Bytes,
+        expected: Option<&ETag>,
+        ready: &Latch,
+    ) -> Result<Put, Error> {
         let mut retry = Retry::new(Step::Probe, key, &self.metrics);
         loop {
             let request = self.put(key, body).content_type("application/json");
             match send_conditional(request, expected, STATE_TIMEOUT).await {
                 Ok(put) => return Ok(put),
-                Err(failed) if failed.failure.is_retryable() => retry.wait(&failed).await,
+                Err(failed) if failed.failure.is_retryable() => {
+                    ready.close(failed.detail.as_str());
+                    retry.wait(&failed).await;
+                }
                 Err(failed) => {
                     return Err(Error::Bucket {
                         bucket: self.bucket.clone(),

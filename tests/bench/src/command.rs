@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Failure, chaos, compare, cores::Cores, events, handler, hoard, report::Output, scale, syncomatic,
+    Failure, chaos, compare, cores::Cores, events, handler, hoard, report::Output, scale, syncomatic, tls,
 };
 
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
@@ -63,6 +63,9 @@ enum Command {
     ReadStream(hoard::ReadStream),
     /// Sends load to any installation of `events`, each request at its time, and shows how long answers take.
     Load(load::Load),
+    /// Stands before an emulated cloud and speaks TLS.
+    #[command(hide = true)]
+    TlsFront(tls::Plan),
     /// Serves the bare handler that `events` is compared with.
     #[command(hide = true)]
     Handler {
@@ -121,6 +124,7 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         }
         Command::ReadStream(asked) => run_async(hoard::read_stream(asked))?,
         Command::Load(load) => run_async(load.run())?,
+        Command::TlsFront(plan) => run_async(tls::serve(plan))?,
         Command::Handler { listen } => run_async(handler::serve(listen))?,
     }
 }

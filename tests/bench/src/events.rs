@@ -5,13 +5,15 @@
 //! 1. reading and judging events and nothing else, with the usual tree and with the project's own;
 //! 2. `events`, a hundred events a request, each event in a record of its own, then with `--aggregate`;
 //! 3. the bare handler, then `events`, one event a request, over the same connections;
-//! 4. how long `events` takes to answer at half of the load that it took in 3, beside PutRecords alone.
+//! 4. how long `events` takes to answer at half of the load that it took in 3, beside PutRecords alone;
+//! 5. with `--tls`, batches and single events once more, where TLS is between `events` and Kinesis.
 //!
 //! Every event is sent once, so nothing is answered from memory, and every one must be accepted, or
 //! there is no figure.
 
 mod floor;
 mod idle;
+mod over_tls;
 mod world;
 
 use std::time::Duration;
@@ -20,7 +22,11 @@ use bytes::Bytes;
 use clap::Args;
 
 pub(crate) use self::idle::raise_open_files;
-use self::{floor::Floors, world::World};
+use self::{
+    floor::Floors,
+    over_tls::OverTls,
+    world::{Wire, World},
+};
 use crate::{
     Failure,
     cores::Cores,
@@ -64,6 +70,10 @@ pub struct Plan {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=60_000))]
     idle: u32,
 
+    /// Measures batches and single events over TLS to Kinesis as well.
+    #[arg(long)]
+    tls: bool,
+
     /// Decides devices and events.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -86,6 +96,7 @@ struct Rounds {
     p99: Vec<f64>,
     sink_p50: Vec<f64>,
     sink_p99: Vec<f64>,
+    tls: OverTls,
 }
 
 /// Measures everything.
@@ -102,7 +113,7 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
     let [events, cloud] = paths.as_slice() else {
         return Err(Failure::NotMeasured("two programs are needed".to_owned()));
     };
-    let start = async |more: &[&str]| World::start(events, cloud, cores, more).await;
+    let start = async |more: &[&str]| World::start(events, cloud, cores, more, Wire::Plain).await;
     let mut population = Population::new(Mix {
         seed: plan.seed,
         ..Mix::default()
@@ -134,8 +145,17 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
         say(&format!("latency at {rate:.0} requests/s"));
         latency(plan, &world, rate, &mut population, &mut rounds).await?;
         world.end().await?;
+        if plan.tls {
+            say("events over TLS, in batches and one by one");
+            let world = World::start(events, cloud, cores, &[], Wire::Tls).await?;
+            rounds.tls.measure(plan, &world, &mut population).await?;
+            world.end().await?;
+        }
     }
     let mut lines = lines(&rounds);
+    if plan.tls {
+        lines.extend(rounds.tls.lines(&rounds.batched, &rounds.single));
+    }
     let mut notes = vec![NOTES.to_owned()];
     if plan.idle > 0 {
         say("idle connections");

@@ -6,7 +6,8 @@
 //! 2. compressing the same lines, and nothing else;
 //! 3. `hoard`, from its start until all of it is committed, at the pace that Kinesis allows;
 //! 4. how long it takes from a put into the stream until the record can be read in the bucket, at a short
-//!    flush interval.
+//!    flush interval;
+//! 5. with `--tls`, 1 and 3 once more over TLS.
 //!
 //! Memory is measured once, with 1 and with 200 shards. What is not archived whole has no figure.
 
@@ -63,6 +64,10 @@ pub struct Plan {
     #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
     freshness: Duration,
 
+    /// Measures reading and archiving over TLS as well.
+    #[arg(long)]
+    tls: bool,
+
     /// Decides the events.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -76,6 +81,8 @@ struct Rounds {
     hoard: Vec<f64>,
     p50: Vec<f64>,
     p99: Vec<f64>,
+    wire_tls: Vec<f64>,
+    hoard_tls: Vec<f64>,
 }
 
 /// Measures everything.
@@ -125,8 +132,22 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
         archive.end().await?;
         rounds.p50.push(p50.as_secs_f64());
         rounds.p99.push(p99.as_secs_f64());
+        if plan.tls {
+            let tls = cloud.tls().await?;
+            let stream = stream.over(&tls);
+            say("the wire alone, over TLS");
+            let wire = floor::wire(&stream, lines.len(), cores).await?;
+            rounds.wire_tls.push(millis(wire) / megabytes);
+            say("hoard, catching up over TLS");
+            let archive = catch_up(hoard, &stream, &lines, &format!("tls-{round}/"), cores).await?;
+            rounds.hoard_tls.push(millis(archive.usage()?.cpu) / megabytes);
+            archive.end().await?;
+        }
     }
     let mut report_lines = report_lines(plan, &rounds);
+    if plan.tls {
+        report_lines.extend(lines_over_tls(&rounds));
+    }
     for (what, shards, records) in [
         ("peak memory with 1 shard", 1, ONE_SHARD_RECORDS.min(plan.records)),
         ("peak memory with 200 shards", 200, plan.records),
@@ -198,6 +219,19 @@ fn report_lines(plan: &Plan, rounds: &Rounds) -> Vec<Line> {
         line("freshness: put → readable in the bucket, p50", "s", &rounds.p50),
         line("freshness: put → readable in the bucket, p99", "s", &rounds.p99)
             .with_target(Reach::AtMost(fresh.as_secs_f64())),
+    ]
+}
+
+fn lines_over_tls(rounds: &Rounds) -> Vec<Line> {
+    let line = |what, values: &[f64]| Line::new(what, "CPU ms/MB", values.to_vec());
+    let added = |tls: &[f64], plain: &[f64]| -> Vec<f64> {
+        tls.iter().zip(plain).map(|(tls, plain)| tls - plain).collect()
+    };
+    vec![
+        line("TLS: the wire", &rounds.wire_tls),
+        line("TLS: hoard, catching up", &rounds.hoard_tls),
+        line("TLS: added to the wire", &added(&rounds.wire_tls, &rounds.wire)),
+        line("TLS: added to hoard", &added(&rounds.hoard_tls, &rounds.hoard)),
     ]
 }
 

@@ -23,6 +23,7 @@
 //! | [`report`] | figures of several rounds, targets, the table and its JSON |
 //! | [`chaos`] | faults of every kind, and the ledger of what became of each event |
 //! | [`syncomatic`] | the lines about `syncomatic` |
+//! | [`tls`] | TLS in front of the emulated clouds, for `--tls` |
 //! | [`compare`], [`scale`] | what their commands measure |
 //! | [`events`] | the lines about `events`; other services get a module beside it |
 
@@ -39,6 +40,7 @@ pub mod program;
 pub mod report;
 pub mod scale;
 pub mod syncomatic;
+pub mod tls;
 
 /// Why a measurement has no result.
 #[derive(Debug, thiserror::Error)]

@@ -5,10 +5,12 @@
 //! 1. large objects: the SDK's GetObject and PutObject and nothing else, then `syncomatic`;
 //! 2. small objects: every call that a copy cannot do without, bare, then `syncomatic`;
 //! 3. how long an object of 1 MiB takes from its creation to its copy;
-//! 4. archives of events: copied verbatim, then redacted.
+//! 4. archives of events: copied verbatim, then redacted;
+//! 5. with `--tls`, 1 and the redaction of 4 once more over TLS.
 //!
 //! Everything must have arrived, or there is no figure.
 
+mod copies;
 mod floor;
 mod world;
 
@@ -18,7 +20,10 @@ use bytes::Bytes;
 use clap::Args;
 
 pub use self::floor::{FloorPlan, run as floor};
-use self::world::{Route, World};
+use self::{
+    copies::Copies,
+    world::{Route, Wire, World},
+};
 use crate::{
     Failure,
     cores::Cores,
@@ -28,8 +33,6 @@ use crate::{
 };
 
 const MIB: usize = 1 << 20;
-const LARGE_BYTES: usize = 64 * MIB;
-const SMALL_BYTES: usize = 4 << 10;
 const LAG_BYTES: usize = MIB;
 /// Events of one archive object: about what hoard puts into one.
 const ARCHIVE_EVENTS: usize = 50_000;
@@ -60,6 +63,10 @@ pub struct Plan {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     archives: u32,
 
+    /// Measures copies over TLS as well.
+    #[arg(long)]
+    tls: bool,
+
     /// Decides devices and events.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -68,12 +75,8 @@ pub struct Plan {
 /// What one round came to; each list has a value a round.
 #[derive(Default)]
 struct Rounds {
-    large_floor: Vec<f64>,
-    large: Vec<f64>,
-    large_wall: Vec<f64>,
-    small_floor: Vec<f64>,
-    small: Vec<f64>,
-    small_wall: Vec<f64>,
+    plain: Copies,
+    tls: Copies,
     peak: Vec<f64>,
     lag_p50: Vec<f64>,
     lag_p99: Vec<f64>,
@@ -81,6 +84,7 @@ struct Rounds {
     archive_redacted: Vec<f64>,
     redacted_wall: Vec<f64>,
     redacted_peak: Vec<f64>,
+    redacted_tls: Vec<f64>,
 }
 
 /// An archive as hoard writes it.
@@ -101,36 +105,14 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
     let [syncomatic, cloud] = paths.as_slice() else {
         return Err(Failure::NotMeasured("two programs are needed".to_owned()));
     };
-    let start = async |route| World::start(syncomatic, cloud, cores, route).await;
+    let start = async |route, wire| World::start(syncomatic, cloud, cores, (route, wire)).await;
     let archive = archive(plan.seed)?;
     let mut rounds = Rounds::default();
     for round in 1..=plan.rounds {
         let total = plan.rounds;
         let say = |what: &str| say(&format!("round {round} of {total}: {what}"));
-        let mut world = start(Route::Verbatim).await?;
-        say("large objects, the SDK alone");
-        let large = Bytes::from(noise(LARGE_BYTES));
-        world.put("large", plan.large, &large).await?;
-        let cpu = world.floor(cores, "large", plan.large, false).await?;
-        let gib = f64::from(plan.large) / 16.0;
-        rounds.large_floor.push(cpu.as_secs_f64() / gib);
-        say("large objects");
-        let used = world.copied("large", plan.large).await?;
-        rounds.large.push(used.cpu.as_secs_f64() / gib);
-        rounds.large_wall.push(gib * 1024.0 / used.wall.as_secs_f64());
-
-        say("small objects, bare calls");
-        let small = Bytes::from(noise(SMALL_BYTES));
-        world.put("small", plan.small, &small).await?;
-        let cpu = world.floor(cores, "small", plan.small, true).await?;
-        let millis = |cpu: Duration| cpu.as_secs_f64() * 1e3 / f64::from(plan.small);
-        rounds.small_floor.push(millis(cpu));
-        say("small objects");
-        let used = world.copied("small", plan.small).await?;
-        rounds.small.push(millis(used.cpu));
-        rounds
-            .small_wall
-            .push(f64::from(plan.small) / used.wall.as_secs_f64());
+        let mut world = start(Route::Verbatim, Wire::Plain).await?;
+        rounds.plain.measure(&mut world, plan, cores, say).await?;
 
         say("lag");
         let (p50, p99) = world.lag(plan.lag, &Bytes::from(noise(LAG_BYTES))).await?;
@@ -145,28 +127,48 @@ pub async fn measure(plan: &Plan, cores: &Cores) -> Result<Report, Failure> {
         rounds.archive_verbatim.push(mib / used.cpu.as_secs_f64());
         world.end().await?;
         say("archives, redacted");
-        let mut world = start(Route::Redacted).await?;
+        let mut world = start(Route::Redacted, Wire::Plain).await?;
         world.put("archive", plan.archives, &archive.body).await?;
         let used = world.copied("archive", plan.archives).await?;
         rounds.archive_redacted.push(mib / used.cpu.as_secs_f64());
         rounds.redacted_wall.push(mib / used.wall.as_secs_f64());
         rounds.redacted_peak.push(world.peak_mib()?);
         world.end().await?;
+        if plan.tls {
+            say("over TLS");
+            let mut world = start(Route::Verbatim, Wire::Tls).await?;
+            rounds.tls.measure(&mut world, plan, cores, say).await?;
+            world.end().await?;
+            let mut world = start(Route::Redacted, Wire::Tls).await?;
+            world.put("archive", plan.archives, &archive.body).await?;
+            let used = world.copied("archive", plan.archives).await?;
+            rounds.redacted_tls.push(mib / used.cpu.as_secs_f64());
+            world.end().await?;
+        }
+    }
+    let mut lines = lines(&rounds);
+    if plan.tls {
+        lines.extend(rounds.tls.lines_over_tls(&rounds.plain));
+        lines.push(Line::new(
+            "TLS, archives, redacted",
+            "MiB/core-s",
+            rounds.redacted_tls,
+        ));
     }
     Ok(Report {
         title: "syncomatic, memory 64 MiB".to_owned(),
         facts,
-        lines: lines(&rounds),
+        lines,
         notes: vec![NOTES.to_owned()],
     })
 }
 
 const NOTES: &str = "\
-CPU is the processor time of the measured process alone, in user and kernel mode, over plain HTTP: TLS comes on
-top of both. The floor of large objects is GetObject streamed into PutObject, without checksums. The bare calls of a
-small object are its share of ReceiveMessage, two HeadObject, GetObject, PutObject, two HeadObject, DeleteMessage.
-Lag is counted from before an object is sent to the source until S3 says that its copy was created. Archives are
-gzip JSON lines; their MiB are of lines.";
+CPU is the processor time of the measured process alone, in user and kernel mode, over plain HTTP but where TLS is
+named; the other end of TLS is a process of its own. The floor of large objects is GetObject streamed into
+PutObject, without checksums. The bare calls of a small object are its share of ReceiveMessage, two HeadObject,
+GetObject, PutObject, two HeadObject, DeleteMessage. Lag is counted from before an object is sent to the source
+until S3 says that its copy was created. Archives are gzip JSON lines; their MiB are of lines.";
 
 fn lines(rounds: &Rounds) -> Vec<Line> {
     let both = |of: fn(f64, f64) -> f64, a: &[f64], b: &[f64]| -> Vec<f64> {
@@ -179,24 +181,29 @@ fn lines(rounds: &Rounds) -> Vec<Line> {
         line(
             "64 MiB: GetObject and PutObject by the SDK",
             "core-s/GiB",
-            &rounds.large_floor,
+            &rounds.plain.large_floor,
         ),
-        line("64 MiB: syncomatic, verbatim", "core-s/GiB", &rounds.large).with_target(Reach::AtMost(2.0)),
+        line("64 MiB: syncomatic, verbatim", "core-s/GiB", &rounds.plain.large)
+            .with_target(Reach::AtMost(2.0)),
         Line::new(
             "64 MiB: over the SDK alone",
             "×",
-            ratio(&rounds.large, &rounds.large_floor),
+            ratio(&rounds.plain.large, &rounds.plain.large_floor),
         ),
-        line("64 MiB: on the wall clock", "MiB/s", &rounds.large_wall),
-        line("4 KiB: the bare calls", "core-ms/object", &rounds.small_floor),
-        line("4 KiB: syncomatic", "core-ms/object", &rounds.small),
+        line("64 MiB: on the wall clock", "MiB/s", &rounds.plain.large_wall),
+        line(
+            "4 KiB: the bare calls",
+            "core-ms/object",
+            &rounds.plain.small_floor,
+        ),
+        line("4 KiB: syncomatic", "core-ms/object", &rounds.plain.small),
         Line::new(
             "4 KiB: over the bare calls",
             "core-ms/object",
-            difference(&rounds.small, &rounds.small_floor),
+            difference(&rounds.plain.small, &rounds.plain.small_floor),
         )
         .with_target(Reach::AtMost(1.0)),
-        line("4 KiB: on the wall clock", "objects/s", &rounds.small_wall),
+        line("4 KiB: on the wall clock", "objects/s", &rounds.plain.small_wall),
         line("the most memory, verbatim", "MiB", &rounds.peak)
             .with_target(Reach::AtMost(CAP_MIB + BESIDE_CAP_MIB)),
         line("1 MiB: created to copied, p50", "ms", &rounds.lag_p50),

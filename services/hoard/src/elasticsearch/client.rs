@@ -80,6 +80,25 @@ impl RequestFailure {
     }
 }
 
+/// A request that did not go through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRequest {
+    /// Why.
+    pub failure: RequestFailure,
+    /// Why there is no connection, for the log: an unknown name, a refused certificate. Nothing else has
+    /// words of its own.
+    pub detail: Option<String>,
+}
+
+impl From<RequestFailure> for FailedRequest {
+    fn from(failure: RequestFailure) -> Self {
+        Self {
+            failure,
+            detail: None,
+        }
+    }
+}
+
 impl Client {
     /// A client of the cluster that `settings` name.
     pub fn new(settings: &Elasticsearch) -> Self {
@@ -99,18 +118,20 @@ impl Client {
     }
 
     /// Sends a body; returns the answer's.
-    pub async fn bulk(&self, body: Bytes) -> Result<Bytes, RequestFailure> {
-        match tokio::time::timeout(self.timeout, self.send(body)).await {
-            Ok(Err(RequestFailure::Denied)) => {
-                self.credential.read_again();
-                Err(RequestFailure::Denied)
-            }
-            Ok(outcome) => outcome,
-            Err(_) => Err(RequestFailure::Timeout),
+    pub async fn bulk(&self, body: Bytes) -> Result<Bytes, FailedRequest> {
+        let Ok(outcome) = tokio::time::timeout(self.timeout, self.send(body)).await else {
+            return Err(RequestFailure::Timeout.into());
+        };
+        if outcome
+            .as_ref()
+            .is_err_and(|failed| failed.failure == RequestFailure::Denied)
+        {
+            self.credential.read_again();
         }
+        outcome
     }
 
-    async fn send(&self, body: Bytes) -> Result<Bytes, RequestFailure> {
+    async fn send(&self, body: Bytes) -> Result<Bytes, FailedRequest> {
         let mut request = Request::post(&self.bulk).header(CONTENT_TYPE, "application/x-ndjson");
         if let Some(value) = self.credential.header() {
             request = request.header(AUTHORIZATION, value);
@@ -118,22 +139,33 @@ impl Client {
         let request = request
             .body(Full::new(body))
             .map_err(|_| RequestFailure::Connection)?;
-        let answer = self
-            .http
-            .request(request)
-            .await
-            .map_err(|_| RequestFailure::Connection)?;
+        let answer = self.http.request(request).await.map_err(|error| FailedRequest {
+            failure: RequestFailure::Connection,
+            // Of what breaks later a cause could quote.
+            detail: error.is_connect().then(|| causes(&error)),
+        })?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|_| RequestFailure::Connection)?.to_bytes();
         match status {
             StatusCode::OK => Ok(body),
-            StatusCode::TOO_MANY_REQUESTS => Err(RequestFailure::Throttled),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RequestFailure::Denied),
-            StatusCode::PAYLOAD_TOO_LARGE => Err(RequestFailure::TooLarge),
-            _ => Err(RequestFailure::Answer),
+            StatusCode::TOO_MANY_REQUESTS => Err(RequestFailure::Throttled.into()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RequestFailure::Denied.into()),
+            StatusCode::PAYLOAD_TOO_LARGE => Err(RequestFailure::TooLarge.into()),
+            _ => Err(RequestFailure::Answer.into()),
         }
     }
+}
+
+/// The error and what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Who we are to the cluster. Clones share it.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::{Allowance, Budget, READ_ALLOWANCE};
 use crate::elasticsearch::Elasticsearch;
 use crate::elasticsearch::bulk::{self, Document, Outcome};
-use crate::elasticsearch::client::{Client, RequestFailure};
+use crate::elasticsearch::client::{Client, FailedRequest, RequestFailure};
 use crate::elasticsearch::cursor::Cursor;
 use crate::elasticsearch::metrics::{Delivered, ElasticsearchMetrics};
 use crate::line;
@@ -277,31 +277,32 @@ impl<'a> ShardDelivery<'a> {
                         tokio::time::sleep(backoff.next_delay()).await;
                     }
                 }
-                Err(RequestFailure::TooLarge) if count == 1 => {
+                Err(failed) if failed.failure == RequestFailure::TooLarge && count == 1 => {
                     delivery.metrics.documents(Delivered::Refused, 1);
                     documents.remove(0);
                 }
-                Err(RequestFailure::TooLarge) => at_once = count / 2,
-                Err(failure) => {
+                Err(failed) if failed.failure == RequestFailure::TooLarge => at_once = count / 2,
+                Err(failed) => {
                     let pause = backoff.next_delay();
-                    let failure = failure.as_str();
-                    tracing::warn!(shard = %self.shard, failure, pause_ms = pause.as_millis(), "elasticsearch: a request failed and is tried again");
+                    let (failure, detail) = (failed.failure.as_str(), failed.detail);
+                    tracing::warn!(shard = %self.shard, failure, detail, pause_ms = pause.as_millis(), "elasticsearch: a request failed and is tried again");
                     tokio::time::sleep(pause).await;
                 }
             }
         }
     }
 
-    async fn request(&self, documents: &[Document]) -> Result<Vec<Outcome>, RequestFailure> {
+    async fn request(&self, documents: &[Document]) -> Result<Vec<Outcome>, FailedRequest> {
         let delivery = self.delivery;
         // Never closed.
         let _turn = delivery.requests.acquire().await;
         let body = bulk::body(documents);
         let (started, bytes) = (Instant::now(), body.len());
         let answered = delivery.client.bulk(body).await;
-        delivery
-            .metrics
-            .request(started.elapsed(), answered.as_ref().err().copied());
+        delivery.metrics.request(
+            started.elapsed(),
+            answered.as_ref().err().map(|failed| failed.failure),
+        );
         let outcomes = bulk::outcomes(&answered?, documents.len()).map_err(|_| {
             delivery.metrics.request_failed(RequestFailure::Answer);
             RequestFailure::Answer

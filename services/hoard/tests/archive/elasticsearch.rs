@@ -17,7 +17,7 @@ use crate::search::SearchStub;
 use crate::world::{Hoard, World};
 
 /// Settings in a hurry.
-fn config(world: &World, search: &SearchStub) -> Config {
+pub(crate) fn config(world: &World, search: &SearchStub) -> Config {
     let mut config = world.config();
     config.elasticsearch = Some(Elasticsearch {
         url: search.url.parse().expect("a URL"),
@@ -38,14 +38,14 @@ fn config(world: &World, search: &SearchStub) -> Config {
     config
 }
 
-async fn until_found(world: &World, search: &SearchStub, documents: usize) {
+pub(crate) async fn until_found(world: &World, search: &SearchStub, documents: usize) {
     let what = format!("{documents} documents are found");
     world
         .until(&what, async || search.documents().len() >= documents)
         .await;
 }
 
-fn numbers(search: &SearchStub) -> BTreeSet<u64> {
+pub(crate) fn numbers(search: &SearchStub) -> BTreeSet<u64> {
     let documents = search.documents().into_values();
     documents
         .map(|document| document["n"].as_u64().expect("a number"))

@@ -5,6 +5,7 @@ mod crashes;
 mod cuts;
 mod day_marker;
 mod elasticsearch;
+mod elasticsearch_tls;
 mod end_to_end;
 mod firehose;
 mod horizon;

@@ -18,6 +18,7 @@ use crate::{
     cores::Cores,
     load::Target,
     program::{self, Program},
+    tls::Tls,
 };
 
 const REGION: &str = "cn-north-1";
@@ -34,7 +35,15 @@ pub(super) struct World {
     pub(super) target: Target,
     cloud: Program,
     kinesis: Kinesis,
+    _tls: Option<Tls>,
     _folder: TempDir,
+}
+
+/// How the service reaches the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    Plain,
+    Tls,
 }
 
 /// What `events client new --json` shows.
@@ -51,6 +60,7 @@ impl World {
         cloud: &Path,
         cores: &Cores,
         more: &[&str],
+        wire: Wire,
     ) -> Result<Self, Failure> {
         let folder = tempfile::tempdir().map_err(Failure::system("no temporary folder"))?;
         let side = format!("region={REGION},listen=127.0.0.1:0,credentials={KEY_ID}:{SECRET}");
@@ -65,6 +75,11 @@ impl World {
         })
         .await;
         let kinesis = stream(&config).await?;
+        let tls = match wire {
+            Wire::Plain => None,
+            Wire::Tls => Some(Tls::start(folder.path(), &[&endpoint_url]).await?),
+        };
+        let endpoint_url = tls.as_ref().map_or(endpoint_url, |tls| tls.urls.concat());
 
         let path = |name: &str| folder.path().join(name).display().to_string();
         let (clients, hash_key) = (path("clients.json"), path("hash-key"));
@@ -97,12 +112,13 @@ impl World {
             "json",
         ];
         let arguments = [listen.as_slice(), &["--stream", STREAM], &files, more].concat();
-        let variables = [
+        let mut variables = vec![
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_ENDPOINT_URL", endpoint_url),
             ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
         ];
+        variables.extend(tls.as_ref().map(Tls::trust));
         let mut service = Program::start(
             "events",
             events,
@@ -123,6 +139,7 @@ impl World {
             service,
             cloud,
             kinesis,
+            _tls: tls,
             _folder: folder,
         })
     }

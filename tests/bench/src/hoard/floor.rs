@@ -63,11 +63,12 @@ pub(super) async fn wire(stream: &Stream, records: usize, cores: &Cores) -> Resu
     let folder = tempfile::tempdir().map_err(Failure::system("no temporary folder"))?;
     let (endpoint, name) = (stream.endpoint.as_str(), stream.name.as_str());
     let arguments = ["read-stream", "--endpoint", endpoint, "--stream", name];
-    let variables = [
+    let mut variables = vec![
         ("AWS_REGION", REGION.to_owned()),
         ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
         ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
     ];
+    variables.extend(stream.trust.iter().cloned());
     let mut program = Program::start("reader", &own, arguments, &variables, folder.path(), Some(cores))?;
     let read = program
         .logged(|line| line.strip_prefix(READ)?.parse::<usize>().ok())

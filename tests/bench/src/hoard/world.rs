@@ -20,6 +20,7 @@ use crate::{
     Failure,
     cores::Cores,
     program::{Program, Scrape, Usage, logged},
+    tls::Tls,
 };
 
 pub(super) const REGION: &str = "cn-north-1";
@@ -40,12 +41,16 @@ pub(super) struct Cloud {
     endpoint: String,
     kinesis: Kinesis,
     s3: S3,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A stream in it, and the bucket to archive into.
+#[derive(Clone)]
 pub(super) struct Stream {
+    /// As programs that are measured reach it.
     pub(super) endpoint: String,
+    /// Variables by which they trust it.
+    pub(super) trust: Vec<(&'static str, String)>,
     pub(super) name: String,
     pub(super) bucket: String,
     pub(super) s3: S3,
@@ -92,8 +97,13 @@ impl Cloud {
             endpoint,
             kinesis: aws_clients::kinesis(&config),
             s3,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// TLS before it, for as long as this is kept.
+    pub(super) async fn tls(&self) -> Result<Tls, Failure> {
+        Tls::start(self.folder.path(), &[&self.endpoint]).await
     }
 
     pub(super) async fn stream(&self, name: &str, shards: u16) -> Result<Stream, Failure> {
@@ -108,6 +118,7 @@ impl Cloud {
             .map_err(|error| Failure::NotMeasured(format!("no stream: {}", describe(&error))))?;
         Ok(Stream {
             endpoint: self.endpoint.clone(),
+            trust: Vec::new(),
             name: name.to_owned(),
             bucket: BUCKET.to_owned(),
             s3: self.s3.clone(),
@@ -121,6 +132,15 @@ impl Cloud {
 }
 
 impl Stream {
+    /// The same stream, which programs that are measured reach over TLS.
+    pub(super) fn over(&self, tls: &Tls) -> Self {
+        Self {
+            endpoint: tls.urls.concat(),
+            trust: vec![tls.trust()],
+            ..self.clone()
+        }
+    }
+
     /// Puts these lines, spread over the shards.
     pub(super) async fn fill(&self, lines: &[String]) -> Result<(), Failure> {
         for (call, lines) in lines.chunks(RECORDS_A_CALL).enumerate() {
@@ -180,12 +200,13 @@ impl Archive {
             ("--admin-listen", "127.0.0.1:0"),
             ("--log-format", "json"),
         ];
-        let variables = [
+        let mut variables = vec![
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_ENDPOINT_URL", stream.endpoint.clone()),
             ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
         ];
+        variables.extend(stream.trust.iter().cloned());
         let arguments = arguments.iter().flat_map(|(flag, value)| [*flag, *value]);
         let mut program = Program::start("hoard", path, arguments, &variables, logs.path(), Some(cores))?;
         let admin = program.logged(|line| logged(line, "starting", "admin")).await?;

@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::world::{DESTINATION_BUCKET, FLOOR_QUEUE, SOURCE_BUCKET, World, china, europe, failed, key};
-use crate::{Failure, cores::Cores, program::Program};
+use crate::{Failure, cores::Cores, program::Program, tls::Tls};
 
 /// What it says when it is done, and after it its processor time in nanoseconds.
 const USED: &str = "processor time in ns: ";
@@ -71,7 +71,8 @@ impl World {
             self.announce_to(&self.floor_queue_url, folder, objects).await?;
             arguments.push("--calls-around");
         }
-        let mut program = Program::start("floor", &own, arguments, &[], self.folder.path(), Some(cores))?;
+        let trust: Vec<_> = self.tls.iter().map(Tls::trust).collect();
+        let mut program = Program::start("floor", &own, arguments, &trust, self.folder.path(), Some(cores))?;
         let nanos = program
             .logged(|line| line.strip_prefix(USED)?.parse::<u64>().ok())
             .await?;

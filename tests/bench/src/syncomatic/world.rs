@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, interval, sleep};
 
-use crate::{Failure, cores::Cores, program::Program};
+use crate::{Failure, cores::Cores, program::Program, tls::Tls};
 
 const CHINA: &str = "cn-north-1";
 const EUROPE: &str = "eu-west-1";
@@ -42,9 +42,18 @@ pub(super) enum Route {
     Redacted,
 }
 
+/// How the service reaches both clouds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    Plain,
+    Tls,
+}
+
 pub(super) struct World {
     pub(super) service: Program,
     cloud: Program,
+    pub(super) tls: Option<Tls>,
+    /// As the service and its floor reach it; so is the next.
     pub(super) china: String,
     pub(super) europe: String,
     source: aws_sdk_s3::Client,
@@ -85,7 +94,7 @@ impl World {
         syncomatic: &Path,
         cloud: &Path,
         cores: &Cores,
-        route: Route,
+        (route, wire): (Route, Wire),
     ) -> Result<Self, Failure> {
         let folder = tempfile::tempdir().map_err(Failure::system("no temporary folder"))?;
         let of = |region| format!("--side=region={region},listen=127.0.0.1:0,credentials={KEY_ID}:{SECRET}");
@@ -105,10 +114,20 @@ impl World {
         bucket(&destination, DESTINATION_BUCKET, EUROPE).await?;
         let (queue_url, floor_queue_url) = (queue(&sqs, QUEUE).await?, queue(&sqs, FLOOR_QUEUE).await?);
         let copies_url = queue(&copies, COPIES).await?;
-        let service = service(syncomatic, cores, folder.path(), &china, &europe, route).await?;
+        let tls = match wire {
+            Wire::Plain => None,
+            Wire::Tls => Some(Tls::start(folder.path(), &[&china, &europe]).await?),
+        };
+        let secured = tls
+            .as_ref()
+            .and_then(|tls| <[String; 2]>::try_from(tls.urls.clone()).ok());
+        let [china, europe] = secured.unwrap_or([china, europe]);
+        let ends = (china.as_str(), europe.as_str(), tls.as_ref());
+        let service = service(syncomatic, cores, folder.path(), ends, route).await?;
         Ok(Self {
             service,
             cloud,
+            tls,
             china,
             europe,
             source,
@@ -298,8 +317,7 @@ async fn service(
     path: &Path,
     cores: &Cores,
     folder: &Path,
-    china: &str,
-    europe: &str,
+    (china, europe, tls): (&str, &str, Option<&Tls>),
     route: Route,
 ) -> Result<Program, Failure> {
     let file = |name: &str, content: &str| -> Result<String, Failure> {
@@ -324,6 +342,7 @@ async fn service(
         ("SYNCOMATIC_ADMIN_LISTEN", "127.0.0.1:0".to_owned()),
         ("SYNCOMATIC_LOG_FORMAT", "json".to_owned()),
     ];
+    variables.extend(tls.map(Tls::trust));
     if route == Route::Redacted {
         variables.push(("SYNCOMATIC_ROUTE", "=>:redacted".to_owned()));
         variables.push(("SYNCOMATIC_HASH_KEY_FILE", hash_key));
