@@ -12,16 +12,9 @@ use tokio_rustls::TlsAcceptor;
 pub struct Authority(Arc<CertifiedIssuer<'static, KeyPair>>);
 
 /// A certificate could not be made.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("no certificate: {0}")]
 pub struct AuthorityError(String);
-
-impl std::fmt::Display for AuthorityError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "no certificate: {}", self.0)
-    }
-}
-
-impl std::error::Error for AuthorityError {}
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
