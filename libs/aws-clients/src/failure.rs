@@ -154,7 +154,8 @@ where
     format!("{code}: {message} (HTTP {status}, request {request})")
 }
 
-fn with_causes(error: &dyn Error) -> String {
+/// The error and what caused it, in one line.
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

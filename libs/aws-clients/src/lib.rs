@@ -11,4 +11,4 @@ pub use aws_credential_types::Credentials;
 pub use aws_types::SdkConfig;
 
 pub use connect::{Endpoint, firehose, http_client, kinesis, load, s3, sqs};
-pub use failure::{Failure, classify, describe};
+pub use failure::{Failure, classify, describe, with_causes};

@@ -34,7 +34,7 @@ use crate::{
     load::{self, Arrivals, Loaded, Target},
     population::{Mix, Population},
     program::{self, Program},
-    report::{Line, Report, Target as Reach, provenance},
+    report::{Line, Report, Target as Reach, difference, provenance},
 };
 
 /// Events of a request, where there are several.
@@ -318,7 +318,6 @@ async fn latency(
 
 fn lines(rounds: &Rounds) -> Vec<Line> {
     let ratio = |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a / b).collect() };
-    let difference = |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a - b).collect() };
     let a_core = |micros: &[f64]| -> Vec<f64> { micros.iter().map(|micros| 1e6 / micros).collect() };
     let line = |what, unit, values: &[f64]| Line::new(what, unit, values.to_vec());
     vec![

@@ -27,7 +27,7 @@ use crate::{
     cores::Cores,
     population::{Mix, Population},
     program,
-    report::{Line, Report, Target as Reach, provenance},
+    report::{Line, Report, Target as Reach, difference, provenance},
 };
 
 /// The service's default.
@@ -224,14 +224,17 @@ fn report_lines(plan: &Plan, rounds: &Rounds) -> Vec<Line> {
 
 fn lines_over_tls(rounds: &Rounds) -> Vec<Line> {
     let line = |what, values: &[f64]| Line::new(what, "CPU ms/MB", values.to_vec());
-    let added = |tls: &[f64], plain: &[f64]| -> Vec<f64> {
-        tls.iter().zip(plain).map(|(tls, plain)| tls - plain).collect()
-    };
     vec![
         line("TLS: the wire", &rounds.wire_tls),
         line("TLS: hoard, catching up", &rounds.hoard_tls),
-        line("TLS: added to the wire", &added(&rounds.wire_tls, &rounds.wire)),
-        line("TLS: added to hoard", &added(&rounds.hoard_tls, &rounds.hoard)),
+        line(
+            "TLS: added to the wire",
+            &difference(&rounds.wire_tls, &rounds.wire),
+        ),
+        line(
+            "TLS: added to hoard",
+            &difference(&rounds.hoard_tls, &rounds.hoard),
+        ),
     ]
 }
 

@@ -132,6 +132,16 @@ impl Line {
     }
 }
 
+/// Round by round, what the one came to more than the other.
+#[must_use]
+pub fn difference(rounds: &[f64], others: &[f64]) -> Vec<f64> {
+    rounds
+        .iter()
+        .zip(others)
+        .map(|(round, other)| round - other)
+        .collect()
+}
+
 /// The middle value, or the mean of the middle two; 0 of none.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {

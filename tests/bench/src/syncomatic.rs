@@ -29,7 +29,7 @@ use crate::{
     cores::Cores,
     population::{Mix, Population},
     program,
-    report::{Line, Report, Target as Reach, provenance},
+    report::{Line, Report, Target as Reach, difference, provenance},
 };
 
 const MIB: usize = 1 << 20;
@@ -171,11 +171,7 @@ GetObject, PutObject, two HeadObject, DeleteMessage. Lag is counted from before 
 until S3 says that its copy was created. Archives are gzip JSON lines; their MiB are of lines.";
 
 fn lines(rounds: &Rounds) -> Vec<Line> {
-    let both = |of: fn(f64, f64) -> f64, a: &[f64], b: &[f64]| -> Vec<f64> {
-        a.iter().zip(b).map(|(a, b)| of(*a, *b)).collect()
-    };
-    let ratio = |a: &[f64], b: &[f64]| both(|a, b| a / b, a, b);
-    let difference = |a: &[f64], b: &[f64]| both(|a, b| a - b, a, b);
+    let ratio = |a: &[f64], b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a / b).collect() };
     let line = |what, unit, values: &[f64]| Line::new(what, unit, values.to_vec());
     vec![
         line(

@@ -142,7 +142,7 @@ impl Client {
         let answer = self.http.request(request).await.map_err(|error| FailedRequest {
             failure: RequestFailure::Connection,
             // Of what breaks later a cause could quote.
-            detail: error.is_connect().then(|| causes(&error)),
+            detail: error.is_connect().then(|| aws_clients::with_causes(&error)),
         })?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
@@ -155,17 +155,6 @@ impl Client {
             _ => Err(RequestFailure::Answer.into()),
         }
     }
-}
-
-/// The error and what caused it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Who we are to the cluster. Clones share it.

@@ -4,7 +4,11 @@
 use super::{
     BATCH, BATCH_CONNECTIONS, Plan, SINGLE_CONNECTIONS, bodies, processor_time, to_f64, world::World,
 };
-use crate::{Failure, population::Population, report::Line};
+use crate::{
+    Failure,
+    population::Population,
+    report::{Line, difference},
+};
 
 /// What it came to; each list has a value a round.
 #[derive(Default)]
@@ -33,16 +37,13 @@ impl OverTls {
 
     /// Beside the same over plain HTTP.
     pub(super) fn lines(&self, batched: &[f64], single: &[f64]) -> Vec<Line> {
-        let added = |tls: &[f64], plain: &[f64]| -> Vec<f64> {
-            tls.iter().zip(plain).map(|(tls, plain)| tls - plain).collect()
-        };
         let line = |what, unit, values: Vec<f64>| Line::new(what, unit, values);
         vec![
             line("TLS: events, batched", "CPU µs/event", self.batched.clone()),
             line(
                 "TLS: added, batched",
                 "CPU µs/event",
-                added(&self.batched, batched),
+                difference(&self.batched, batched),
             ),
             line(
                 "TLS: events, one event a request",
@@ -52,7 +53,7 @@ impl OverTls {
             line(
                 "TLS: added, one event a request",
                 "CPU µs/request",
-                added(&self.single, single),
+                difference(&self.single, single),
             ),
         ]
     }

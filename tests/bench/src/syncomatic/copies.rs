@@ -6,7 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Plan, World, noise};
-use crate::{Failure, cores::Cores, report::Line};
+use crate::{
+    Failure,
+    cores::Cores,
+    report::{Line, difference},
+};
 
 const LARGE_BYTES: usize = 64 << 20;
 const SMALL_BYTES: usize = 4 << 10;
@@ -61,21 +65,18 @@ impl Copies {
     /// These copies over TLS, beside the same over plain HTTP.
     pub(super) fn lines_over_tls(&self, plain: &Self) -> Vec<Line> {
         let line = |what, unit, values: &[f64]| Line::new(what, unit, values.to_vec());
-        let added = |tls: &[f64], plain: &[f64]| -> Vec<f64> {
-            tls.iter().zip(plain).map(|(tls, plain)| tls - plain).collect()
-        };
         vec![
             line("TLS, 64 MiB: the SDK alone", "core-s/GiB", &self.large_floor),
             line("TLS, 64 MiB: syncomatic, verbatim", "core-s/GiB", &self.large),
             Line::new(
                 "TLS, 64 MiB: added to the SDK alone",
                 "core-s/GiB",
-                added(&self.large_floor, &plain.large_floor),
+                difference(&self.large_floor, &plain.large_floor),
             ),
             Line::new(
                 "TLS, 64 MiB: added to syncomatic",
                 "core-s/GiB",
-                added(&self.large, &plain.large),
+                difference(&self.large, &plain.large),
             ),
             line("TLS, 64 MiB: on the wall clock", "MiB/s", &self.large_wall),
             line("TLS, 4 KiB: the bare calls", "core-ms/object", &self.small_floor),
@@ -83,7 +84,7 @@ impl Copies {
             Line::new(
                 "TLS, 4 KiB: added to syncomatic",
                 "core-ms/object",
-                added(&self.small, &plain.small),
+                difference(&self.small, &plain.small),
             ),
             line("TLS, 4 KiB: on the wall clock", "objects/s", &self.small_wall),
         ]
